@@ -1,0 +1,11 @@
+"""The passes a recipe can name, as typed settings."""
+
+from burnish.passes.base import Need, PassSettings
+from burnish.passes.distill import Distill
+from burnish.passes.prune import Prune
+from burnish.passes.quantize import Quantize
+
+__all__ = ["PASSES", "Distill", "Need", "PassSettings", "Prune", "Quantize"]
+
+PASSES: dict[str, type[PassSettings]] = {kind.name: kind for kind in (Prune, Distill, Quantize)}
+"""By name, in the order they usually stand in."""

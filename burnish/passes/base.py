@@ -1,0 +1,34 @@
+"""What every pass's settings state besides their fields. The work itself is in `workers/passes/<name>.py`."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from burnish.recipe.document import Document
+
+__all__ = ["Need", "PassSettings"]
+
+Need = Literal["calibration", "labels"]
+"""`calibration`: reads the calibration part of the dataset. `labels`: reads its targets too."""
+
+
+class PassSettings(Document):
+    """Base of `burnish.Prune`, `burnish.Distill`, …: typed settings, and the facts that the order check reads."""
+
+    name: ClassVar[str]
+    """The key in a recipe: `- prune: {…}`."""
+    summary: ClassVar[str]
+    """One sentence for the catalogue: what it does and when to use it."""
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What of the dataset it reads."""
+    never_after: ClassVar[frozenset[str]] = frozenset()
+    """Names of passes that may not stand anywhere before this one, since their result can't be treated by it."""
+
+    @classmethod
+    def may_follow(cls, earlier: type[PassSettings]) -> bool:
+        """True if this pass may stand somewhere after `earlier`."""
+        return earlier.name not in cls.never_after
+
+    def least_size_factor(self) -> float:
+        """The smallest share of the parameters' bytes that this pass can leave, for spotting goals out of reach."""
+        return 1.0

@@ -1,0 +1,53 @@
+"""Where the result must run, and what it must reach."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from burnish.recipe.document import Document
+from burnish.recipe.quantities import Bytes, Fraction, Seconds
+
+__all__ = ["BACKENDS", "Backend", "Goal", "Target"]
+
+Backend = Literal["inductor", "onnxruntime"]
+BACKENDS: tuple[Backend, ...] = ("inductor", "onnxruntime")
+"""What can lower a program into an artifact that runs alone."""
+
+
+class Target(Document):
+    """The machine class and the way the model is called there."""
+
+    device: str = Field("cpu", pattern=r"^[a-z][a-z0-9_-]*$")
+    """Device class, served by at least one live worker: `cpu`, `cuda`, …"""
+    threads: int = Field(1, ge=1, le=1024)
+    """Threads the model may use."""
+    batch: int = Field(1, ge=1, le=65_536)
+    """Samples per call at which it is measured."""
+    backend: Literal["auto", "inductor", "onnxruntime"] = "auto"
+    """`auto`: every backend that fits is tried, and the fastest that verifies wins."""
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The backends to try."""
+        return BACKENDS if self.backend == "auto" else (self.backend,)
+
+
+class Goal(Document):
+    """What to minimize, within which limits. A limit that is not given does not bind."""
+
+    minimize: Literal["latency", "size"] = "latency"
+    """Median time of one call, or bytes of the artifact."""
+    max_drop: Fraction | None = Field(None, ge=0.0, le=1.0)
+    """Largest loss of quality on held-out data, as a share of one: top-1 accuracy with labels (`0.5%` = 0.5 points),
+    without labels disagreement with the original."""
+    max_size: Bytes | None = Field(None, gt=0)
+    """Largest artifact, in bytes."""
+    max_latency: Seconds | None = Field(None, gt=0.0)
+    """Longest median time of one call, in seconds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return {} if value is None else value

@@ -1,0 +1,1 @@
+"""The backends, by name: one file each."""
