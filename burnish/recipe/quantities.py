@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-__all__ = ["Bytes", "Fraction", "Seconds", "format_bytes", "format_fraction", "format_seconds"]
+__all__ = [
+    "Bytes",
+    "Fraction",
+    "Seconds",
+    "format_bytes",
+    "format_fraction",
+    "format_seconds",
+    "parse_bytes",
+    "parse_fraction",
+    "parse_seconds",
+]
 
 _BYTE_UNITS = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -24,50 +35,51 @@ def _split(text: str, example: str) -> tuple[float, str]:
     return float(match[1]), match[2]
 
 
-def _bytes(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    number, unit = _split(value, "2MB")
+def parse_bytes(text: str) -> int:
+    """`2MB` → 2000000, `512KiB` → 524288. Raises `ValueError`."""
+    number, unit = _split(text, "2MB")
     factor = _BYTE_UNITS.get(unit.upper() or "B")
     if factor is None:
         raise ValueError(f"{unit!r} is not a unit of size. Use one of B, KB, MB, GB, KiB, MiB, GiB.")
     return round(number * factor)
 
 
-def _seconds(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    number, unit = _split(value, "5ms")
+def parse_seconds(text: str) -> float:
+    """`5ms` → 0.005. Raises `ValueError`."""
+    number, unit = _split(text, "5ms")
     factor = _TIME_UNITS.get(unit or "s")
     if factor is None:
         raise ValueError(f"{unit!r} is not a unit of time. Use one of us, ms, s, min, h.")
     return number * factor
 
 
-def _fraction(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    number, unit = _split(value, "0.5%")
+def parse_fraction(text: str) -> float:
+    """`0.5%` → 0.005. Raises `ValueError`."""
+    number, unit = _split(text, "0.5%")
     if unit not in ("%", ""):
-        raise ValueError(f"{value!r} is not a share. Write it like 0.5% or 0.005.")
+        raise ValueError(f"{text!r} is not a share. Write it like 0.5% or 0.005.")
     return number / 100 if unit else number
+
+
+def _if_text(parse: Callable[[str], float]) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
 Bytes = Annotated[
     int,
-    BeforeValidator(_bytes),
+    _if_text(parse_bytes),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}], "examples": ["2MB"]}, mode="validation"),
 ]
 """A size in bytes; text like `2MB` or `512KiB` is accepted."""
 Seconds = Annotated[
     float,
-    BeforeValidator(_seconds),
+    _if_text(parse_seconds),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["5ms"]}, mode="validation"),
 ]
 """A time in seconds; text like `5ms` is accepted."""
 Fraction = Annotated[
     float,
-    BeforeValidator(_fraction),
+    _if_text(parse_fraction),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["0.5%"]}, mode="validation"),
 ]
 """A share of one; text like `0.5%` is accepted (0.005)."""
