@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from burnish.recipe.document import Document
+from burnish.document import Document
 
 __all__ = [
     "Artifact",

@@ -1,6 +1,6 @@
 """The recipe language: typed documents, quantities, and the checks that need neither model nor data."""
 
-from burnish.recipe.document import Document, canonical_json
+from burnish.document import Document, canonical_json
 from burnish.recipe.job import JobSpec
 from burnish.recipe.recipe import DEFAULT_MAX_DROP, Recipe, faults_of
 from burnish.recipe.target import BACKENDS, Backend, Goal, Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from burnish.recipe.document import Document
+from burnish.document import Document
 from burnish.recipe.recipe import Recipe
 
 __all__ = ["JobSpec"]

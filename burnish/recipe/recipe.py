@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from burnish.document import Document
 from burnish.errors import Fault, InvalidSpec
 from burnish.passes import PASSES, PassSettings
-from burnish.recipe.document import Document
 from burnish.recipe.target import Goal, Target
 
 __all__ = ["DEFAULT_MAX_DROP", "PassEntry", "Recipe", "faults_of"]

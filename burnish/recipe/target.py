@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from burnish.recipe.document import Document
+from burnish.document import Document
 from burnish.recipe.quantities import Bytes, Fraction, Seconds
 
 __all__ = ["BACKENDS", "Backend", "Goal", "Target"]
