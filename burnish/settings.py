@@ -153,7 +153,7 @@ def _read(setting: Setting, environment: Mapping[str, str]) -> Any:
         return setting.read(text)
     except ValueError as error:
         raise BadSetting(
-            f"{setting.variable} is {text!r}, and that can't be used: {error}.",
+            f"{setting.variable} is {text!r}, and that can't be used: {str(error).rstrip('.')}.",
             cure=f"Set it to a {setting.unit}. {setting.meaning}",
             where=setting.variable,
         ) from error

@@ -1,0 +1,205 @@
+"""The documents of the REST API, as both sides see them: the API answers with these, the client reads these.
+
+Times are ISO 8601 in UTC; sizes are bytes; durations are seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from burnish.document import Document
+from burnish.recipe import JobSpec
+from burnish.results import Artifact, Signature, TensorSpec, Verdict
+
+__all__ = [
+    "ArtifactList",
+    "DatasetResource",
+    "ErrorResource",
+    "EventResource",
+    "FaultResource",
+    "JobResource",
+    "JobSummary",
+    "ModelResource",
+    "Page",
+    "PassResource",
+    "Problem",
+    "StepResource",
+    "WorkerResource",
+]
+
+ItemT = TypeVar("ItemT")
+
+
+class Page(Document, Generic[ItemT]):
+    """One page of a list, newest first."""
+
+    items: tuple[ItemT, ...]
+    next: str | None = None
+    """Cursor for the next page (`?cursor=`); `None` on the last."""
+
+
+class ModelResource(Document):
+    """An uploaded model."""
+
+    id: str
+    name: str
+    version: int
+    digest: str
+    """SHA-256 of the bytes as uploaded."""
+    size: int
+    signature: Signature
+    created_at: datetime
+    links: dict[str, str]
+
+
+class DatasetResource(Document):
+    """An uploaded dataset."""
+
+    id: str
+    name: str
+    digest: str
+    size: int
+    format: Literal["safetensors", "npz"]
+    inputs: tuple[TensorSpec, ...]
+    targets: TensorSpec | None
+    samples: int
+    created_at: datetime
+    links: dict[str, str]
+
+
+class ErrorResource(Document):
+    """Why a step or a job failed."""
+
+    code: str
+    error_class: Literal["user", "resource", "internal"]
+    message: str
+    where: str | None = None
+    cure: str
+    details: dict[str, Any] = {}
+    """What else is known: log tail, peak memory, exit signal, earlier attempts."""
+
+
+class StepResource(Document):
+    """One node of a job's graph."""
+
+    name: str
+    op: str
+    state: Literal["waiting", "ready", "leased", "done", "failed", "canceled"]
+    key: str | None
+    """The cache key, once its inputs are known."""
+    hit: bool
+    """True if the result was in the cache when the job came to it."""
+    why: str | None
+    """Why it hit, or which parts of the key differ from the nearest earlier one."""
+    attempt: int
+    progress: float
+    doing: str | None
+    worker: str | None
+    started_at: datetime | None
+    seconds: float | None
+    peak_memory: int | None
+    report: dict[str, Any]
+    error: ErrorResource | None
+
+
+class JobSummary(Document):
+    """A job in a list."""
+
+    id: str
+    state: Literal["queued", "running", "canceling", "succeeded", "failed", "canceled"]
+    model: str
+    """`name:version` of the model."""
+    dataset: str
+    priority: int
+    outcome: Literal["improved", "no_gain", "target_missed"] | None
+    speedup: float | None
+    """Over eager, of the candidate handed back."""
+    drop: float | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: dict[str, str]
+
+
+class JobResource(JobSummary):
+    """A job, whole."""
+
+    spec: JobSpec
+    model_id: str
+    dataset_id: str
+    progress: float
+    """Share of its steps that is done, counting the progress of those that run."""
+    steps: tuple[StepResource, ...]
+    verdict: Verdict | None
+    artifacts: tuple[Artifact, ...]
+    """What to download, the chosen one first."""
+    error: ErrorResource | None
+
+
+class ArtifactList(Document):
+    """The artifacts of one job."""
+
+    items: tuple[Artifact, ...]
+
+
+class EventResource(Document):
+    """One change, log line or sign of progress. Ids grow."""
+
+    id: int
+    at: datetime
+    kind: str
+    """`job.queued`, `step.leased`, `step.progress`, `log`, …"""
+    step: str | None
+    data: dict[str, Any]
+
+
+class PassResource(Document):
+    """One entry of the catalogue."""
+
+    name: str
+    kind: Literal["pass", "backend"]
+    summary: str
+    needs: tuple[str, ...]
+    never_after: tuple[str, ...]
+    settings: dict[str, Any]
+    """JSON schema of its settings."""
+
+
+class WorkerResource(Document):
+    """A worker that gave a sign of life lately."""
+
+    id: str
+    name: str
+    queues: tuple[str, ...]
+    device: str
+    isa: tuple[str, ...]
+    threads: int
+    memory: int
+    versions: dict[str, str]
+    running: tuple[str, ...]
+    """Keys of the steps it runs now."""
+    seen_at: datetime
+
+
+class FaultResource(Document):
+    """One fault in what was sent."""
+
+    where: str
+    message: str
+    cure: str
+
+
+class Problem(Document):
+    """An error, as RFC 9457 has it, with our members beside."""
+
+    type: str
+    """`about:burnish#<code>`; the code is explained in the docs."""
+    title: str
+    status: int
+    detail: str
+    code: str
+    error_class: Literal["user", "resource", "internal"]
+    where: str | None = None
+    cure: str
+    faults: tuple[FaultResource, ...] = ()
