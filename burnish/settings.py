@@ -152,6 +152,7 @@ def _read(setting: Setting, environment: Mapping[str, str]) -> Any:
     try:
         return setting.read(text)
     except ValueError as error:
+        reason = str(error).rstrip(".")
         raise BadSetting(
             f"{setting.variable} is {text!r}, and that can't be used: {str(error).rstrip('.')}.",
             cure=f"Set it to a {setting.unit}. {setting.meaning}",

@@ -1,0 +1,138 @@
+"""`burnish jobs | show | watch | cancel | retry | fetch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from burnish.cli.console import client, console, guarded, json_option, print_json, status
+from burnish.cli.follow import follow
+from burnish.cli.optimize import job_error
+from burnish.cli.tables import steps_table, usage, verdict_table
+from burnish.errors import NotFound
+from burnish.recipe.quantities import format_fraction
+from burnish.resources import JobResource
+
+__all__ = ["cancel", "fetch", "jobs", "retry", "show", "watch"]
+
+_limit = click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Entries per page.")
+_cursor = click.option("--cursor", help="Where the next page starts, as the page before told.")
+
+
+@click.command()
+@click.option("--state", help="Only jobs in this state.")
+@_limit
+@_cursor
+@json_option
+@guarded
+def jobs(state: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
+    """List jobs, newest first."""
+    with client() as burnish:
+        page = burnish.jobs(limit, cursor, state)
+    if as_json:
+        return print_json(page)
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for title in ("job", "state", "model", "verdict", "speed-up", "drop", "created"):
+        table.add_column(title, no_wrap=True)
+    for job in page.items:
+        table.add_row(
+            job.id,
+            job.state,
+            job.model,
+            (job.outcome or "").replace("_", " "),
+            f"{job.speedup:.2f}×" if job.speedup is not None else "",
+            format_fraction(job.drop) if job.drop is not None else "",
+            f"{job.created_at:%Y-%m-%d %H:%M:%S}",
+        )
+    console.print(table if page.items else "No jobs yet. Submit one with `burnish optimize MODEL --data DATA`.")
+    if page.next:
+        status.print(f"More with --cursor {page.next}")
+    return None
+
+
+@click.command()
+@click.argument("job_id")
+@json_option
+@guarded
+def show(job_id: str, as_json: bool) -> None:
+    """Show a job: its verdict, its steps, and which of them were answered from the cache or why not."""
+    with client() as burnish:
+        job = burnish.job(job_id)
+        if as_json:
+            return print_json(job)
+        console.print(f"{job.id}  {job.state}  {job.model}  {burnish.url}/jobs/{job.id}", soft_wrap=True)
+    console.print()
+    console.print(steps_table(job))
+    console.print()
+    _tell(job)
+    return None
+
+
+def _tell(job: JobResource) -> None:
+    if job.error:
+        console.print(f"[red bold]{job.error.code}[/] ({job.error.error_class}): {job.error.message}", soft_wrap=True)
+        console.print(f"  {job.error.cure}", soft_wrap=True, markup=False)
+    elif job.verdict:
+        console.print(verdict_table(job))
+        usage(job, console)
+
+
+@click.command()
+@click.argument("job_id")
+@json_option
+@guarded
+def watch(job_id: str, as_json: bool) -> None:
+    """Follow a job until it is finished."""
+    with client() as burnish:
+        job = follow(burnish, job_id)
+    if as_json:
+        print_json(job)
+    if job.state != "succeeded":
+        raise job_error(job)
+    if not as_json:
+        console.print(verdict_table(job))
+
+
+@click.command()
+@click.argument("job_id")
+@json_option
+@guarded
+def cancel(job_id: str, as_json: bool) -> None:
+    """Cancel a job. What it shares with other jobs goes on for them."""
+    with client() as burnish:
+        job = burnish.cancel(job_id)
+    print_json(job) if as_json else console.print(f"{job.id} is {job.state}.")
+
+
+@click.command()
+@click.argument("job_id")
+@json_option
+@guarded
+def retry(job_id: str, as_json: bool) -> None:
+    """Run a failed or canceled job again, from the first step that is not done."""
+    with client() as burnish:
+        job = burnish.retry(job_id)
+    print_json(job) if as_json else console.print(f"{job.id} is {job.state}.")
+
+
+@click.command()
+@click.argument("job_id")
+@click.option("--artifact", help="Name or digest of an artifact; by default the chosen one.")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder for the file."
+)
+@guarded
+def fetch(job_id: str, artifact: str | None, output: Path) -> None:
+    """Download an artifact of a job, and check its digest."""
+    with client() as burnish:
+        job = burnish.job(job_id)
+        wanted = [item for item in job.artifacts if artifact in (item.name, item.digest)]
+        if artifact and not wanted:
+            raise NotFound(
+                f"Job {job.id} has no artifact {artifact!r}.",
+                cure=f"Use one of {', '.join(item.name for item in job.artifacts) or 'those of another job'}.",
+            )
+        path = burnish.fetch(job, output, wanted[0] if wanted else None)
+    console.print(str(path), soft_wrap=True)

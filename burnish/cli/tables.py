@@ -1,0 +1,99 @@
+"""Documents as terminal tables and sentences."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from burnish.recipe.quantities import format_bytes, format_fraction, format_seconds
+from burnish.resources import JobResource, StepResource
+from burnish.results import Candidate, Estimate, Verdict
+
+__all__ = ["STATE_MARKS", "STATE_STYLES", "step_line", "steps_table", "usage", "verdict_table"]
+
+STATE_MARKS = {"waiting": "·", "ready": "·", "leased": "▸", "done": "✓", "failed": "✗", "canceled": "–"}
+STATE_STYLES = {
+    "waiting": "dim", "ready": "dim", "leased": "cyan", "done": "green", "failed": "red", "canceled": "yellow",
+}  # fmt: skip
+
+
+def verdict_table(job: JobResource) -> RenderableType:
+    """The verdict: its sentence, every candidate with intervals, and the limits."""
+    verdict = job.verdict
+    if verdict is None:
+        return Text(f"Job {job.id} is {job.state}: no verdict yet.")
+    style = {"improved": "green", "no_gain": "yellow", "target_missed": "yellow"}[verdict.outcome]
+    headline = Text.assemble((verdict.outcome.replace("_", " "), f"bold {style}"), "  ", verdict.sentence)
+    return Group(headline, "", _candidates(verdict), _environment(verdict), *_limits(verdict))
+
+
+def _candidates(verdict: Verdict) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("candidate", no_wrap=True)
+    for title in ("median", "p95", "× eager", "× compiled", "quality", "drop", "size"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for candidate in verdict.candidates:
+        table.add_row(*_row(candidate), style="bold" if candidate.name == verdict.chosen else "")
+    return table
+
+
+def _row(candidate: Candidate) -> list[str]:
+    if candidate.refused:
+        return [candidate.name, f"refused: {candidate.refused[:70]}"]
+    latency, quality = candidate.latency, candidate.quality
+    return [
+        candidate.name,
+        format_seconds(latency.median.value) if latency else "",
+        format_seconds(latency.p95) if latency else "",
+        _ratio(candidate.speedup_over_eager),
+        _ratio(candidate.speedup_over_compiled),
+        format_fraction(quality.value) if quality else "",
+        format_fraction(quality.drop.value) if quality else "",
+        format_bytes(candidate.artifact.size) if candidate.artifact else "",
+    ]
+
+
+def _ratio(estimate: Estimate | None) -> str:
+    return f"{estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})" if estimate else ""
+
+
+def _environment(verdict: Verdict) -> Text:
+    where = verdict.environment
+    threads = f"{where.threads} thread{'s' if where.threads != 1 else ''}"
+    return Text(f"\nMeasured on {where.cpu}, {threads}, batch {where.batch}, load {where.load:.1f}.", style="dim")
+
+
+def _limits(verdict: Verdict) -> list[Text]:
+    return [Text(f"{limit.name}: {limit.advice}", style="yellow") for limit in verdict.limits if limit.advice]
+
+
+def steps_table(job: JobResource) -> Table:
+    """Each step with its state, why it hit or missed the cache, its time and memory."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for title in ("", "step", "state", "time", "memory", "cache"):
+        table.add_column(title, overflow="fold")
+    for step in job.steps:
+        table.add_row(
+            Text(STATE_MARKS[step.state], style=STATE_STYLES[step.state]),
+            step.name,
+            step.state,
+            format_seconds(step.seconds) if step.seconds is not None else "",
+            format_bytes(step.peak_memory) if step.peak_memory else "",
+            ("hit" if step.hit else "") + (f" {step.why}" if step.why else ""),
+        )
+    return table
+
+
+def step_line(step: StepResource) -> str:
+    """One step as one plain line, for output that is not a terminal."""
+    took = f" in {format_seconds(step.seconds)}" if step.seconds is not None and not step.hit else ""
+    return f"{STATE_MARKS[step.state]} {step.name}: {'from the cache' if step.hit else step.state}{took}"
+
+
+def usage(job: JobResource, console: Console) -> None:
+    """Prints how to run what was handed back, without Burnish."""
+    if job.artifacts:
+        console.print(f"Run it ({job.artifacts[0].name}, no Burnish needed):", style="dim")
+        for line in job.artifacts[0].usage.splitlines():
+            console.print(f"    {line}", markup=False, soft_wrap=True)

@@ -1,0 +1,5 @@
+"""The Python client."""
+
+from burnish.client.client import Client
+
+__all__ = ["Client"]

@@ -1,0 +1,1 @@
+"""The demo: a real model on real data, made in seconds."""
