@@ -154,7 +154,7 @@ def _read(setting: Setting, environment: Mapping[str, str]) -> Any:
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise BadSetting(
-            f"{setting.variable} is {text!r}, and that can't be used: {str(error).rstrip('.')}.",
+            f"{setting.variable} is {text!r}, and that can't be used: {reason}.",
             cure=f"Set it to a {setting.unit}. {setting.meaning}",
             where=setting.variable,
         ) from error
