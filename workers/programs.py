@@ -1,0 +1,165 @@
+"""Programs on disk: checked before they are loaded, written as the same bytes for the same program."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch.export import ExportedProgram
+from torch.utils.flop_counter import FlopCounterMode
+
+from burnish.errors import InternalError, InvalidModel, UnsupportedModel
+from burnish.formats.canonical import write_canonical
+
+__all__ = [
+    "batch_range",
+    "clean_archive",
+    "example_inputs",
+    "input_names",
+    "load_program",
+    "save_program",
+    "summary",
+]
+
+
+def clean_archive(source: Path, destination: Path) -> None:
+    """Checks an archive and rewrites it without sample inputs, guards and metadata.
+
+    Raises:
+        InvalidModel: the archive is not clean; nothing of it was loaded.
+    """
+    with source.open("rb") as file, zipfile.ZipFile(file) as archive, destination.open("xb") as written:
+        write_canonical(archive, archive.namelist()[0].split("/")[0], written)
+
+
+def load_program(path: Path) -> ExportedProgram:
+    """Checks the archive, and loads what is left of it after the rewrite: the graph and the weights.
+
+    Raises:
+        InvalidModel: the archive is not clean, or torch can't read the graph in it.
+    """
+    with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
+        clean = Path(folder) / "model.pt2"
+        clean_archive(path, clean)
+        _register_operators(clean)
+        try:
+            return torch.export.load(clean)
+        # A boundary: torch reports a malformed graph by whatever exception it runs into.
+        except Exception as error:
+            raise InvalidModel(
+                f"torch {torch.__version__} can't load this program: {type(error).__name__}: {str(error)[:500]}",
+                cure="Export it again with this version of torch, by `burnish.capture` or `torch.export.save`.",
+            ) from error
+
+
+def _register_operators(archive: Path) -> None:
+    """Quantized programs use operators that exist only once torchao was imported."""
+    with zipfile.ZipFile(archive) as opened:
+        if b"torch.ops.quantized_decomposed." in opened.read("model/models/model.json"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torchao warns of its GPU extensions, which are not used
+                import torchao.quantization.pt2e  # noqa: F401
+
+
+def save_program(program: ExportedProgram, path: Path) -> None:
+    """Writes a program in its canonical form: same program, same bytes; no sample inputs, no paths.
+
+    Raises:
+        InternalError: torch can't serialize it.
+    """
+    with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
+        raw = Path(folder) / "model.pt2"
+        try:
+            torch.export.save(program, raw)
+        # A boundary: torch reports what it can't serialize by whatever exception it runs into.
+        except Exception as error:
+            raise InternalError(
+                f"torch can't save this program: {type(error).__name__}: {error}",
+                cure="Report it with the recipe that led here.",
+            ) from error
+        with zipfile.ZipFile(raw) as archive, path.open("xb") as written:
+            write_canonical(archive, "model", written)
+
+
+def _inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and fake tensor of every input that the user gives."""
+    names = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in names:
+            value = node.meta["val"]
+            if not isinstance(value, torch.Tensor):
+                raise UnsupportedModel(
+                    "It takes an input that is no tensor.", cure="Export it with tensors as inputs.", where=node.name
+                )
+            yield node.name, value
+
+
+def input_names(program: ExportedProgram) -> tuple[str, ...]:
+    """Names of the inputs, in the order they are given in."""
+    return tuple(name for name, _ in _inputs(program))
+
+
+def batch_range(program: ExportedProgram) -> tuple[int, int | None]:
+    """The least and largest batch it runs at (`None`: no upper bound); both are the same for a static export."""
+    for _, value in _inputs(program):
+        first = value.shape[0] if value.dim() else 1
+        if isinstance(first, torch.SymInt):
+            bounds = program.range_constraints.get(first.node.expr)
+            if bounds is None:
+                return 1, None
+            upper = bounds.upper
+            return max(1, int(bounds.lower)), int(upper) if upper.is_Integer else None
+        return int(first), int(first)
+    raise UnsupportedModel("It takes no inputs.", cure="Export it with at least one tensor as input.")
+
+
+def example_inputs(program: ExportedProgram, batch: int, seed: int) -> tuple[torch.Tensor, ...]:
+    """Random inputs of the right shapes: normal floats, integers 0 and 1 (valid as indices of almost anything).
+
+    Args:
+        batch: ignored where the export fixed the batch. Other dynamic dimensions get the size seen at export.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(_random(value, batch, generator) for _, value in _inputs(program))
+
+
+def _random(value: torch.Tensor, batch: int, generator: torch.Generator) -> torch.Tensor:
+    shape = [
+        side if isinstance(side, int) else batch if dimension == 0 else _hint(side)
+        for dimension, side in enumerate(value.shape)
+    ]
+    if value.dtype.is_floating_point or value.dtype.is_complex:
+        return torch.randn(shape, generator=generator, dtype=torch.float32).to(value.dtype)
+    return torch.randint(0, 2, shape, generator=generator).to(value.dtype)
+
+
+def _hint(side: torch.SymInt) -> int:
+    hint = side.node.hint
+    return int(hint) if hint is not None else 2
+
+
+def summary(program: ExportedProgram) -> tuple[int, int, dict[str, int]]:
+    """Size of a program.
+
+    Returns:
+        number of weights (elements of parameters and buffers); floating-point operations for one sample
+        (multiply-adds times two, of convolutions, matrix products, attention and recurrent layers); and how often each
+        operator is called.
+    """
+    parameters = sum(tensor.numel() for tensor in program.state_dict.values())
+    calls = Counter(str(node.target) for node in program.graph.nodes if node.op == "call_function")
+    return parameters, _flops(program), dict(sorted(calls.items()))
+
+
+def _flops(program: ExportedProgram) -> int:
+    low, _ = batch_range(program)
+    inputs = example_inputs(program, low, seed=0)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        program.module()(*inputs)
+    return cast(int, counter.get_total_flops()) // low
