@@ -1,0 +1,109 @@
+"""The recipe language: what it reads, what it refuses, and where it says the fault is."""
+
+import itertools
+
+import pytest
+
+from burnish import Distill, Goal, Prune, Quantize, Recipe, Target
+from burnish.errors import Fault, InvalidSpec
+from burnish.passes import PASSES
+from burnish.recipe import canonical_json
+
+
+def faults_of(document: object) -> dict[str, Fault]:
+    with pytest.raises(InvalidSpec) as caught:
+        Recipe.parse(document, at="/recipe")
+    return {fault.where: fault for fault in caught.value.faults}
+
+
+def test_the_recipe_of_the_design_is_read() -> None:
+    recipe = Recipe.parse(
+        {
+            "target": {"device": "cpu", "threads": 1, "batch": 1, "backend": "auto"},
+            "goal": {"minimize": "latency", "max_drop": "0.5%", "max_size": "2MB"},
+            "passes": [
+                {"prune": {"kind": "structured", "ratio": 0.5}},
+                {"distill": {"epochs": 10}},
+                {"quantize": {"weights": "int8", "activations": "int8"}},
+            ],
+            "seed": 0,
+        }
+    )
+    assert recipe.goal == Goal(minimize="latency", max_drop=0.005, max_size=2_000_000)
+    assert recipe.passes == (Prune(ratio=0.5), Distill(epochs=10), Quantize())
+
+
+def test_a_recipe_written_as_json_is_read_back_the_same() -> None:
+    recipe = Recipe(target=Target(threads=2), passes=(Prune(ratio=0.3), Quantize()))
+    assert Recipe.parse(recipe.model_dump(mode="json")) == recipe
+
+
+def test_a_pass_may_be_named_without_settings() -> None:
+    assert Recipe.parse({"passes": ["distill", {"quantize": None}]}).passes == (Distill(), Quantize())
+
+
+def test_every_fault_is_listed_with_its_path() -> None:
+    faults = faults_of(
+        {
+            "goal": {"max_drop": "5 apples", "max_sise": "2MB"},
+            "passes": [{"quantize": {}}, {"prune": {"ratio": 3, "depth": 1}}, {"bogus": {}}],
+            "seed": -1,
+        }
+    )
+    assert set(faults) == {
+        "/recipe/goal/max_drop",
+        "/recipe/goal/max_sise",
+        "/recipe/passes/1/prune/ratio",
+        "/recipe/passes/1/prune/depth",
+        "/recipe/passes/1",
+        "/recipe/passes/2",
+        "/recipe/seed",
+    }
+
+
+def test_an_unknown_pass_names_the_passes_there_are() -> None:
+    assert "prune, distill, quantize" in faults_of({"passes": [{"bogus": {}}]})["/recipe/passes/0"].message
+
+
+def test_an_unknown_setting_is_a_fault_not_a_silent_default() -> None:
+    assert "'ratios'" in faults_of({"passes": [{"prune": {"ratios": 0.5}}]})["/recipe/passes/0/prune/ratios"].message
+
+
+@pytest.mark.parametrize(
+    "document", [[], "prune", 3, {"passes": 3}, {"passes": [3]}, {"passes": [{}]}, {"passes": [{"prune": 1}]}]
+)
+def test_a_document_of_another_shape_is_refused_without_a_crash(document: object) -> None:
+    assert faults_of(document)
+
+
+def test_a_pass_in_the_wrong_place_is_told_where_to_stand() -> None:
+    fault = faults_of({"passes": ["quantize", "prune"]})["/recipe/passes/1"]
+    assert fault.message == "`prune` may not stand after `quantize`."
+    assert fault.cure == "Move it before `quantize`."
+
+
+def test_a_pass_that_may_stand_only_once_is_told_to_leave() -> None:
+    assert faults_of({"passes": ["quantize", "quantize"]})["/recipe/passes/1"].cure == "Leave one of the two out."
+
+
+def test_every_pair_of_passes_has_an_order_in_which_both_may_stand() -> None:
+    for first, second in itertools.combinations(PASSES.values(), 2):
+        assert second.may_follow(first) or first.may_follow(second)
+
+
+def test_the_order_rules_name_only_passes_that_exist() -> None:
+    for kind in PASSES.values():
+        assert kind.never_after <= set(PASSES)
+
+
+def test_canonical_json_is_one_text_per_value() -> None:
+    assert (
+        canonical_json({"b": 1, "a": [1.5, "é"]})
+        == canonical_json({"a": [1.5, "é"], "b": 1})
+        == '{"a":[1.5,"é"],"b":1}'
+    )
+
+
+def test_canonical_json_refuses_what_has_no_single_text() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical_json(float("nan"))
