@@ -2,7 +2,6 @@
 
 from burnish.passes import Distill, Prune, Quantize
 from burnish.recipe import Goal, JobSpec, Recipe, Target
-
-__version__ = "0.1.0"
+from burnish.version import __version__
 
 __all__ = ["Distill", "Goal", "JobSpec", "Prune", "Quantize", "Recipe", "Target", "__version__"]

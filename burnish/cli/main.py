@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from burnish import __version__
+from burnish.version import __version__
 from burnish.cli.catalogue import datasets, models, passes, workers
 from burnish.cli.demo import demo
 from burnish.cli.jobs import cancel, fetch, jobs, retry, show, watch
