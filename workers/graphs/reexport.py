@@ -1,0 +1,86 @@
+"""Turning an edited module back into a program with the signature it came from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import GraphModule
+from torch.utils._pytree import tree_unflatten
+
+__all__ = ["dimensions", "drop_unused_state", "reexport", "user_inputs"]
+
+
+def user_inputs(program: ExportedProgram) -> list[torch.Tensor]:
+    """The fake tensors of the program's inputs, in order: shapes (with symbols where dynamic), dtypes, devices."""
+    kinds = {spec.arg.name: spec.kind for spec in program.graph_signature.input_specs}
+    return [
+        node.meta["val"]
+        for node in program.graph.nodes
+        if node.op == "placeholder" and kinds[node.name] == InputKind.USER_INPUT
+    ]
+
+
+def dimensions(value: torch.Tensor) -> tuple[int | torch.SymInt, ...]:
+    """The shape of a fake tensor; torch's types don't tell that a dimension may be a symbol."""
+    return tuple(value.shape)
+
+
+def reexport(module: GraphModule, like: ExportedProgram, example: Sequence[torch.Tensor]) -> ExportedProgram:
+    """Exports `module`, an edited copy of `like.module()`, with the dynamic dimensions of `like`.
+
+    Args:
+        module: loses the parameters and buffers that its graph does not read.
+        example: one tensor per input of the program; dynamic dimensions have at least 2 elements where they may,
+            since `torch.export` takes 0 and 1 for constants.
+    """
+    drop_unused_state(module)
+    structure = like.call_spec.in_spec
+    args, kwargs = tree_unflatten(list(example), structure)
+    shapes, named_shapes = tree_unflatten(_dynamic_shapes(like), structure)
+    names = list(inspect.signature(module.forward).parameters)
+    with torch.no_grad():
+        return torch.export.export(
+            module, tuple(args), kwargs, dynamic_shapes={**dict(zip(names, shapes, strict=False)), **named_shapes}
+        )
+
+
+def _dynamic_shapes(like: ExportedProgram) -> list[dict[int, Any]]:
+    symbols: dict[Any, Any] = {}
+    return [
+        {
+            axis: _dimension(like, size.node.expr, symbols)
+            for axis, size in enumerate(dimensions(value))
+            if isinstance(size, torch.SymInt)
+        }
+        for value in user_inputs(like)
+    ]
+
+
+def _dimension(like: ExportedProgram, expression: Any, symbols: dict[Any, Any]) -> Any:
+    """The dimension as `torch.export` takes it; one that depends on others is left to it to work out."""
+    if expression not in like.range_constraints:
+        return Dim.AUTO
+    if expression not in symbols:
+        bounds = like.range_constraints[expression]
+        symbols[expression] = Dim(f"dim_{len(symbols)}", min=_finite(bounds.lower), max=_finite(bounds.upper))
+    return symbols[expression]
+
+
+def _finite(bound: Any) -> int | None:
+    """The bound as a number; `None` for the infinities, which torch also writes as the largest integers."""
+    return int(bound) if bound.is_finite and abs(int(bound)) < 2**62 else None
+
+
+def drop_unused_state(module: GraphModule) -> None:
+    """Deletes parameters and buffers that no node reads, so that they don't travel in the program's file."""
+    used = {node.target for node in module.graph.nodes if node.op == "get_attr" and node.users}
+    for name in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
+        if name not in used:
+            owner, _, attribute = name.rpartition(".")
+            delattr(module.get_submodule(owner), attribute)
+    module.delete_all_unused_submodules()
