@@ -1,0 +1,106 @@
+"""The content-addressed store: bytes are kept under the SHA-256 of themselves, and never change.
+
+Rules that every store keeps (`tests/storage/test_blobs.py` holds both to them):
+
+1. A blob becomes visible at once and whole, or not at all, whenever its writer fails or is killed.
+2. What is written was hashed on the way in; what is read whole is hashed on the way out.
+3. Writing the same bytes again changes nothing and gives the same `Blob`.
+4. Memory is bounded by a part (16 MiB and a few copies of it), whatever the blob's size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from burnish.errors import BadSetting
+from storage.blob_digest import Blob
+
+__all__ = ["Blob", "BlobStore", "open_store"]
+
+
+class BlobStore(ABC):
+    """Where blobs live. All methods may be called from several threads and processes at once."""
+
+    @abstractmethod
+    def put(self, chunks: Iterable[bytes], *, expect: str | None = None, limit: int | None = None) -> Blob:
+        """Stores the concatenation of `chunks`. An exception of the iterable passes through, and nothing is stored.
+
+        `expect` is the digest the bytes must have, `limit` the most bytes to take.
+
+        Raises:
+            TooLarge: there are more than `limit` bytes.
+            BlobCorrupt: the bytes don't have the digest `expect`.
+            DiskFull: no space left.
+            Unavailable: the store can't be reached.
+        """
+
+    @abstractmethod
+    def put_file(self, path: Path) -> Blob:
+        """Stores a copy of a file. Raises like `put`."""
+
+    @abstractmethod
+    def open(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to, not including, `end`, in chunks; both are cut to the blob's size.
+
+        Raises:
+            NotFound: there is no such blob (raised by the call itself, before the first chunk).
+            BlobCorrupt: raised after the last chunk, if the whole blob was read and does not have its digest.
+            Unavailable: the store can't be reached.
+        """
+
+    @abstractmethod
+    def fetch(self, digest: str, folder: Path) -> Path:
+        """A read-only local file with the blob's bytes, hash checked; fetched before into `folder`, it is used again.
+
+        The local store makes a hard link named by the digest in `folder`, or on another file system gives its own
+        file. Never write through the path.
+
+        Raises:
+            NotFound, BlobCorrupt, Unavailable: as for `open`.
+            DiskFull: no space left in `folder`.
+        """
+
+    @abstractmethod
+    def reader(self, digest: str) -> BinaryIO:
+        """A seekable file over the blob that reads only the ranges asked for. The hash is not checked.
+
+        Raises `NotFound` or `Unavailable`, its reads `Unavailable`.
+        """
+
+    @abstractmethod
+    def size(self, digest: str) -> int | None:
+        """The blob's size in bytes, None if there is none (or if `digest` is not a digest)."""
+
+    @abstractmethod
+    def delete(self, digest: str) -> None:
+        """Removes the blob. One that is not there is no error."""
+
+    @abstractmethod
+    def sweep(self, older_than: float) -> int:
+        """Removes what writers that died more than `older_than` seconds ago left behind; gives the count."""
+
+
+def open_store(url: str) -> BlobStore:
+    """The store at `file:///absolute/path` or `s3://bucket/prefix?endpoint=https://…&region=…`.
+
+    S3 takes its credentials from the usual AWS variables. The bucket must exist, the folder is made.
+    Raises `BadSetting` for an address that can't be used, `Unavailable` for a folder that can't be made.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
+        from storage.blobs_local import LocalBlobs
+
+        return LocalBlobs(Path(unquote(parts.path)))
+    if parts.scheme == "s3":
+        from storage.blobs_s3 import S3Blobs  # imported here: boto3 costs half a second that a local store need not pay
+
+        return S3Blobs.at(url)
+    raise BadSetting(
+        f"{url!r} is not the address of a blob store.",
+        cure="Set BURNISH_BLOBS_URL to file:///absolute/path or s3://bucket/prefix?endpoint=…&region=….",
+        where="BURNISH_BLOBS_URL",
+    )
