@@ -1,0 +1,362 @@
+"""Computations: the lease, the single flight and the cache entry of one cache key, in one row.
+
+| from | to | by | when |
+| --- | --- | --- | --- |
+| (no row), `failed`, `canceled` | `ready` | `arm` | a job binds a step to the key |
+| `ready` | `leased` | `claim` | `run_after` is past, the environment fits; attempt + 1 |
+| `leased` | `leased` | `claim` | the lease lapsed, attempts are left, `cancel` isn't set; both counted |
+| `leased` | `leased` | `heartbeat` | attempt is the present one |
+| `leased` | `done` | `commit` | attempt is the present one |
+| `leased` | `ready` | `fail`, `reap` | attempts are left (and the error may be retried); failure counted |
+| `leased` | `failed` | `fail`, `reap` | no attempt is left, or the error may not be retried; failure counted |
+| `leased` | `ready` | `release` | the worker drains; nothing counted |
+| `leased` | `canceled` | `cancelled`, `fail`, `release`, `reap` | `cancel` is set and no running job wants it |
+| `leased` | `ready` | `cancelled`, `fail`, `release`, `reap` | `cancel` is set, but a running job wants it again |
+| `ready` | `canceled` | `abandon` | no running job wants it |
+
+Nothing leads out of `done`. Rules:
+
+1. Every transition is one UPDATE that names the state and the attempt it starts from, in the caller's transaction; the
+   steps bound to the key change in the same transaction (`bindings.spread`), and so do their jobs' events.
+2. `attempt` is the fencing token. It only grows, re-arming included; a call with an old one changes nothing.
+3. `failures` counts against `max_attempts`; `reasons` holds one entry for each.
+4. A worker may go on after its lease lapsed, as long as nobody else took it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import or_, select, update
+
+from burnish.errors import WorkerLost
+from storage import bindings, events
+from storage.database import Transaction
+from storage.records import Claim, Computation, from_row
+from storage.tables import computations
+
+__all__ = [
+    "Due",
+    "abandon",
+    "arm",
+    "cancelled",
+    "claim",
+    "commit",
+    "done",
+    "due",
+    "fail",
+    "get",
+    "heartbeat",
+    "reap",
+    "release",
+]
+
+MAX_ATTEMPTS = 3
+_IDLE = {"lease_until": None, "cancel": False}
+_READY = {**_IDLE, "state": "ready", "worker": None, "dispatched_at": None, "progress": 0.0, "doing": None}
+
+
+class Due(NamedTuple):
+    """A ready computation whose doorbell is to be rung."""
+
+    key: str
+    queue: str
+    priority: int
+
+
+def get(tx: Transaction, key: str) -> Computation | None:
+    """The computation of a key, in any state."""
+    row = tx.execute(select(computations).where(computations.c.key == key)).first()
+    return None if row is None else from_row(Computation, row)
+
+
+def done(tx: Transaction, key: str) -> Computation | None:
+    """The cache: the computation of a key, if it is done."""
+    found = get(tx, key)
+    return found if found is not None and found.state == "done" else None
+
+
+def arm(
+    tx: Transaction,
+    key: str,
+    *,
+    op: str,
+    spec: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    key_parts: Mapping[str, Any],
+    queue: str,
+    environment: str | None,
+    alone: bool,
+    priority: int,
+) -> Computation:
+    """Makes sure that the key is computed, being computed, or ready to be; the row stays locked.
+
+    The caller holds its job's row. A failed or canceled one starts over with all its attempts; one that waits already
+    takes the more urgent of the two priorities.
+    """
+    fixed = {"key": key, "op": op, "spec": dict(spec), "inputs": dict(inputs), "key_parts": dict(key_parts)}
+    place = {"queue": queue, "environment": environment, "alone": alone, "priority": priority}
+    start: dict[str, Any] = {**_READY, "failures": 0, "reasons": [], "error": None, "run_after": tx.now}
+    created = {"attempt": 0, "max_attempts": MAX_ATTEMPTS, "created_at": tx.now}
+    tx.insert_new(computations, {**fixed, **place, **start, **created})
+    found = _locked(tx, key)
+    if found.state in ("failed", "canceled"):
+        _move(tx, found, **start, priority=priority, finished_at=None)
+    elif found.state == "ready" and priority < found.priority:
+        _move(tx, found, priority=priority)
+    return _locked(tx, key)
+
+
+def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: float) -> Claim | None:
+    """Takes the lease for `ttl` seconds, if it is to be had.
+
+    `None` means that there is nothing to do: a duplicate doorbell, canceled, not yet due, or of another environment.
+    """
+    if not _claimable(get(tx, key), environment, tx.now):
+        return None
+    bindings.lock(tx, [key])
+    found = get(tx, key)
+    if found is None or not _claimable(found, environment, tx.now):
+        return None
+    lease = {"state": "leased", "worker": worker, "lease_until": tx.now + ttl, "seen_at": tx.now, "started_at": tx.now}
+    fresh = {"attempt": found.attempt + 1, "progress": 0.0, "doing": None}
+    lost = _lost(found, tx.now) if found.state == "leased" else None
+    if not _move(tx, found, **lease, **fresh, **({} if lost is None else _counted(found, lost))):
+        return None
+    if lost is not None:
+        bindings.spread(tx, key, "leased", "leased", "step.retry", lost)
+    told = {"worker": worker, "attempt": found.attempt + 1}
+    bindings.spread(tx, key, found.state, "leased", "step.leased", told)
+    claimed = get(tx, key)
+    return None if claimed is None else _seen_by_worker(claimed)
+
+
+def heartbeat(
+    tx: Transaction, key: str, attempt: int, *, ttl: float, progress: float, doing: str, log: Sequence[str] = ()
+) -> Literal["go", "cancel", "lost"]:
+    """Renews the lease, notes progress and log lines, and says whether to go on.
+
+    `cancel`: stop, then call `cancelled`. `lost`: the lease is somebody else's; kill the work and write nothing.
+    """
+    doing = doing.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    found = get(tx, key)
+    told = found is None or (found.progress, found.doing) != (progress, doing)
+    if told or log:
+        bindings.lock(tx, [key])
+    alive = {"lease_until": tx.now + ttl, "seen_at": tx.now, "progress": progress, "doing": doing}
+    mine = (computations.c.key == key, computations.c.state == "leased", computations.c.attempt == attempt)
+    row = tx.execute(update(computations).where(*mine).values(**alive).returning(computations.c.cancel)).first()
+    if row is None:
+        return "lost"
+    if told:
+        events.add(tx, "step.progress", {"progress": progress, "doing": doing}, key=key)
+    for line in log:
+        events.add(tx, "log", {"line": line}, key=key)
+    return "cancel" if row.cancel else "go"
+
+
+def commit(
+    tx: Transaction,
+    key: str,
+    attempt: int,
+    *,
+    outputs: Mapping[str, str],
+    report: Mapping[str, Any],
+    seconds: float,
+    peak_memory: int | None,
+) -> list[str] | None:
+    """Ends the lease with a result, for every job that waits for it. The outputs are in the blob store already.
+
+    Returns:
+        Ids of the running jobs to advance, or `None` if the attempt was fenced off and nothing was written.
+    """
+    found = _held(tx, key, attempt)
+    made = {"outputs": dict(outputs), "report": dict(report), "seconds": seconds, "peak_memory": peak_memory}
+    if found is None or not _move(tx, found, **_IDLE, **made, state="done", progress=1.0, finished_at=tx.now):
+        return None
+    bindings.spread(tx, key, "leased", "done", "step.done", {"hit": False, "seconds": seconds})
+    return _advance(tx, key)
+
+
+def fail(
+    tx: Transaction,
+    key: str,
+    attempt: int,
+    *,
+    error: Mapping[str, Any],
+    retry_in: float | None,
+    seconds: float | None = None,
+    peak_memory: int | None = None,
+) -> list[str] | None:
+    """Ends the lease with an error (`BurnishError.document()`); it is ready again after `retry_in` seconds, unless that
+    is `None` or the attempts are used up.
+
+    Returns:
+        Ids of the running jobs to advance (none if it is tried again), or `None` if the attempt was fenced off.
+    """
+    found = _held(tx, key, attempt)
+    if found is None:
+        return None
+    cost = {"seconds": seconds, "peak_memory": peak_memory}
+    return _end(tx, found, {**_reason(found, tx.now), **cost, "error": dict(error)}, retry_in)
+
+
+def cancelled(tx: Transaction, key: str, attempt: int) -> bool:
+    """Ends the lease of a computation that was stopped because `heartbeat` said so; false if it was fenced off."""
+    found = _held(tx, key, attempt)
+    return found is not None and _stop(tx, found)
+
+
+def release(tx: Transaction, key: str, attempt: int) -> bool:
+    """Gives the lease back unfinished because the worker drains; false if it was fenced off. Counts as no failure."""
+    found = _held(tx, key, attempt)
+    return found is not None and _stop(tx, found)
+
+
+def reap(tx: Transaction, limit: int = 100) -> list[str]:
+    """Ends lapsed leases: ready again, or failed as `WorkerLost` with the last sign of life when attempts are used up.
+
+    Returns:
+        Ids of the running jobs to advance.
+    """
+    lapsed = select(computations.c.key).where(computations.c.state == "leased", computations.c.lease_until < tx.now)
+    keys = list(tx.execute(lapsed.order_by(computations.c.lease_until).limit(limit)).scalars())
+    bindings.lock(tx, keys)
+    advance: set[str] = set()
+    for key in keys:
+        found = get(tx, key)
+        if found is not None and _lapsed(found, tx.now):
+            advance.update(_end(tx, found, _lost(found, tx.now), retry_in=0.0))
+    return sorted(advance)
+
+
+def abandon(tx: Transaction, key: str) -> bool:
+    """Stops a computation that no running job wants any more; whether a worker has yet to stop it.
+
+    The caller holds its job's row, and has changed the state of it.
+    """
+    found = _locked(tx, key)
+    if found.state not in ("ready", "leased") or bindings.wanted(tx, key):
+        return False
+    if found.state == "leased":
+        return _move(tx, found, cancel=True)
+    _move(tx, found, state="canceled", finished_at=tx.now)
+    return False
+
+
+def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
+    """Ready computations whose doorbell was not rung within `redispatch` seconds, most urgent first; they count as
+    rung from now on, so publish them after the commit."""
+    ready = (
+        select(computations.c.key, computations.c.queue, computations.c.priority)
+        .where(
+            computations.c.state == "ready",
+            computations.c.run_after <= tx.now,
+            or_(computations.c.dispatched_at.is_(None), computations.c.dispatched_at < tx.now - redispatch),
+        )
+        .order_by(computations.c.priority, computations.c.run_after)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    found = [Due(row.key, row.queue, row.priority) for row in tx.execute(ready)]
+    rung = update(computations).where(computations.c.key.in_([each.key for each in found]))
+    tx.execute(rung.values(dispatched_at=tx.now))
+    return found
+
+
+def _seen_by_worker(found: Computation) -> Claim:
+    """What a worker gets to see of the computation it leased."""
+    names = Claim.__dataclass_fields__
+    return Claim(**{name: getattr(found, name) for name in names})
+
+
+def _claimable(found: Computation | None, environment: str, now: float) -> bool:
+    if found is None or found.environment not in (None, environment):
+        return False
+    if found.state == "ready":
+        return found.run_after <= now
+    return _lapsed(found, now) and not found.cancel and found.failures + 1 < found.max_attempts
+
+
+def _lapsed(found: Computation, now: float) -> bool:
+    return found.state == "leased" and found.lease_until is not None and found.lease_until < now
+
+
+def _locked(tx: Transaction, key: str) -> Computation:
+    row = select(computations).where(computations.c.key == key).with_for_update(key_share=True)
+    return from_row(Computation, tx.execute(row).one())
+
+
+def _held(tx: Transaction, key: str, attempt: int) -> Computation | None:
+    """The computation, locked together with its jobs, if this attempt still has its lease."""
+    bindings.lock(tx, [key])
+    found = get(tx, key)
+    return found if found is not None and found.state == "leased" and found.attempt == attempt else None
+
+
+def _move(tx: Transaction, found: Computation, **values: Any) -> bool:
+    """The one UPDATE that every transition is: only from the state, attempt and lease that were seen."""
+    seen = (
+        computations.c.key == found.key,
+        computations.c.state == found.state,
+        computations.c.attempt == found.attempt,
+        computations.c.lease_until.is_not_distinct_from(found.lease_until),
+    )
+    return tx.execute(update(computations).where(*seen).values(**values)).rowcount == 1
+
+
+def _stop(tx: Transaction, found: Computation) -> bool:
+    """leased → ready for whoever still wants it, else canceled. Counts as no failure."""
+    if bindings.wanted(tx, found.key):
+        moved = _move(tx, found, **_READY, run_after=tx.now)
+        bindings.spread(tx, found.key, "leased", "ready", "step.ready", {"released": True})
+    else:
+        moved = _move(tx, found, **_IDLE, state="canceled", finished_at=tx.now)
+        bindings.spread(tx, found.key, "leased", "canceled", "step.canceled", {})
+    _advance(tx, found.key)
+    return moved
+
+
+def _end(tx: Transaction, found: Computation, reason: Mapping[str, Any], retry_in: float | None) -> list[str]:
+    """leased → ready or failed for this reason, or what `_stop` does if it was to be canceled anyway."""
+    if found.cancel:
+        _stop(tx, found)
+        return []
+    counted = _counted(found, reason)
+    if retry_in is not None and found.failures + 1 < found.max_attempts:
+        _move(tx, found, **_READY, **counted, run_after=tx.now + retry_in)
+        bindings.spread(tx, found.key, "leased", "ready", "step.retry", {**reason, "retry_in": retry_in})
+        _advance(tx, found.key)
+        return []
+    cost = {"seconds": reason.get("seconds"), "peak_memory": reason.get("peak_memory")}
+    error = reason["error"]
+    _move(tx, found, **_IDLE, **counted, **cost, state="failed", error=error, finished_at=tx.now)
+    bindings.spread(tx, found.key, "leased", "failed", "step.failed", reason, error=error)
+    return _advance(tx, found.key)
+
+
+def _advance(tx: Transaction, key: str) -> list[str]:
+    """Ends bound jobs that were only waiting to be canceled; the running ones are to be advanced."""
+    bindings.settle(tx, bindings.jobs_of(tx, key, state="canceling"))
+    return bindings.jobs_of(tx, key, state="running")
+
+
+def _counted(found: Computation, reason: Mapping[str, Any]) -> dict[str, Any]:
+    return {"failures": found.failures + 1, "reasons": [*found.reasons, dict(reason)]}
+
+
+def _reason(found: Computation, now: float) -> dict[str, Any]:
+    return {"attempt": found.attempt, "worker": found.worker, "at": now, "started_at": found.started_at}
+
+
+def _lost(found: Computation, now: float) -> dict[str, Any]:
+    """Why a lapsed attempt counts as failed, with its last sign of life."""
+    silent = now - (found.seen_at or now)
+    last = f"{found.progress:.0%} {found.doing or 'nothing told'}"
+    error = WorkerLost(
+        f"Worker {found.worker} gave no sign of life for {silent:.0f} s during {found.op} (last: {last}).",
+        cure="Look at that worker's log for a crash, a kill for memory, or a lost connection; then retry the job.",
+    )
+    signs = {"seen_at": found.seen_at, "progress": found.progress, "doing": found.doing}
+    return {**_reason(found, now), **signs, "error": error.document()}

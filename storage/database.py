@@ -1,0 +1,198 @@
+"""The SQL database: transactions with one clock, and the driver's errors translated once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event
+from sqlalchemy import exc as driver
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.sql import Executable
+
+from burnish.errors import BadSetting, DiskFull, InternalError, Unavailable
+
+__all__ = ["Database", "Transaction"]
+
+_BUSY_SECONDS = 10
+"""Longest wait for another writer."""
+_POSTGRES = {
+    "connect_timeout": 3,
+    "application_name": "burnish",
+    # A process that is frozen inside a transaction must not hold its locks for ever; nor may a dead network.
+    "options": f"-c idle_in_transaction_session_timeout=15s -c lock_timeout={_BUSY_SECONDS}s",
+    "keepalives_idle": 10,
+    "tcp_user_timeout": 15_000,
+}
+_NOW = {
+    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+    "postgresql": "SELECT extract(epoch FROM clock_timestamp())::float8",
+}
+
+
+class Transaction:
+    """An open transaction: a thin wrap of SQLAlchemy's connection. All rows written in it share one `now`."""
+
+    def __init__(self, connection: Connection, clock: Callable[[], float] | None) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    @cached_property
+    def now(self) -> float:
+        """Seconds since 1970 by the database's clock, read once."""
+        if self._clock is not None:
+            return self._clock()
+        return float(self._connection.exec_driver_sql(_NOW[self._connection.dialect.name]).scalar_one())
+
+    @property
+    def single_writer(self) -> bool:
+        """True if no other transaction can write meanwhile (SQLite), so that row locks are of no use."""
+        return self._connection.dialect.name == "sqlite"
+
+    def execute(self, statement: Executable) -> CursorResult[Any]:
+        """Runs one statement."""
+        result = self._connection.execute(statement)
+        assert isinstance(result, CursorResult)  # what a Core statement gives; the declared type is wider
+        return result
+
+    def insert_new(self, table: Table, values: Mapping[str, Any]) -> bool:
+        """Inserts a row unless a unique column or the primary key forbids it; whether it was inserted.
+
+        Waits for a transaction that is inserting the same row, and then sees what that one did.
+        """
+        statement = self._insert(table).values(**values).on_conflict_do_nothing()
+        return self.execute(statement).rowcount == 1
+
+    def upsert(self, table: Table, values: Mapping[str, Any], *, keep: frozenset[str] = frozenset()) -> None:
+        """Inserts a row, or overwrites the one with its primary key, except the columns in `keep`."""
+        key = [column.name for column in table.primary_key]
+        changed = {name: value for name, value in values.items() if name not in key and name not in keep}
+        self.execute(self._insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=changed))
+
+    @contextmanager
+    def savepoint(self) -> Iterator[Callable[[], None]]:
+        """A part that can be taken back alone, its row locks included: gives the function that does so."""
+        nested = self._connection.begin_nested()
+        try:
+            yield nested.rollback
+        finally:
+            if nested.is_active:
+                nested.commit()
+
+    def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        return sqlite.insert(table) if self.single_writer else postgresql.insert(table)
+
+
+class Database:
+    """A SQLite file (`sqlite:///…`) or a PostgreSQL database (`postgresql+psycopg://…`). Safe to share by threads."""
+
+    def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
+        self.url = _checked(url)
+        self._clock = clock
+        self._engine = _engine(self.url)
+
+    def begin(self) -> AbstractContextManager[Transaction]:
+        """A transaction that writes; committed at the end of the block, rolled back if it raises.
+
+        SQLite: `BEGIN IMMEDIATE`, so that it can't fail half-way for another writer. PostgreSQL: read committed.
+
+        Raises:
+            Unavailable: the database can't be reached, is locked for too long, or broke a deadlock.
+            DiskFull: SQLite has no room left.
+        """
+        return self._transaction(writes=True)
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """A transaction that only reads, on one snapshot: all its queries see the same moment. Raises as `begin`."""
+        return self._transaction(writes=False)
+
+    def migrate(self) -> None:
+        """Creates the tables or brings them to this version. May run in several processes at once."""
+        from storage.migrate import upgrade  # alembic costs 0.2 s of import, and only this call needs it
+
+        with _translated():
+            upgrade(self._engine)
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Transaction]:
+        with _translated(), self._engine.connect() as connection:
+            _prepare(connection, writes)
+            with connection.begin():
+                yield Transaction(connection, self._clock)
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except driver.ArgumentError as error:
+        raise BadSetting("The database's URL can't be read.", cure="Use sqlite:///FILE or postgresql://….") from error
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed
+    raise BadSetting(
+        f"{parsed.render_as_string()} can't be the database.",
+        cure="Use sqlite:///FILE (several connections share it, so no :memory:) or postgresql://….",
+    )
+
+
+def _engine(url: URL) -> Engine:
+    # A report with NaN in it would be accepted by SQLite and refused by PostgreSQL: refuse it in both.
+    settings: dict[str, Any] = {"json_serializer": partial(json.dumps, allow_nan=False, separators=(",", ":"))}
+    if url.get_backend_name() == "postgresql":
+        return create_engine(
+            url, connect_args=_POSTGRES, pool_pre_ping=True, pool_size=4, max_overflow=16, pool_timeout=10, **settings
+        )
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=4, max_overflow=16, pool_timeout=10, **settings
+    )
+    event.listen(engine, "connect", _connected)
+    event.listen(engine, "begin", _began)
+    return engine
+
+
+def _connected(connection: Any, record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself: `_began` does
+    for pragma in ("busy_timeout=10000", "journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _began(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare(connection: Connection, writes: bool) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.execution_options(writes=writes)
+    elif not writes:
+        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The only place that knows the driver's errors."""
+    try:
+        yield
+    except (driver.OperationalError, driver.InterfaceError, driver.TimeoutError) as error:
+        what = str(error.orig) if isinstance(error, driver.DBAPIError) else str(error)
+        if "disk is full" in what:
+            raise DiskFull("The database has no room left.", cure="Free space on its disk, then try again.") from error
+        raise Unavailable(
+            f"The database did not answer: {what}.",
+            cure="Check that BURNISH_DATABASE_URL is right and the database is running, then try again.",
+        ) from error
+    except driver.SQLAlchemyError as error:
+        if isinstance(error, driver.DBAPIError) and error.connection_invalidated:
+            raise Unavailable("The database closed the connection.", cure="Try again.") from error
+        raise InternalError(f"The database refused a statement: {error}", cure="Report this as a bug.") from error

@@ -1,0 +1,74 @@
+"""The history of a job: one row per change, log line or sign of progress.
+
+An event's id is the job's revision just after it. It is taken while the job's row is locked, so ids grow without gaps
+in the order of commits: a reader that has seen event n never misses a later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from sqlalchemy import select, update
+
+from storage.database import Transaction
+from storage.records import Event, from_row
+from storage.tables import events, jobs, steps
+
+__all__ = ["KINDS", "Kind", "add", "of_job"]
+
+Kind = Literal[
+    "job.queued",
+    "job.planned",
+    "job.succeeded",
+    "job.failed",
+    "job.canceling",
+    "job.canceled",
+    "step.ready",
+    "step.leased",
+    "step.progress",
+    "step.done",
+    "step.failed",
+    "step.retry",
+    "step.canceled",
+    "log",
+]
+KINDS: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
+"""Every kind there is."""
+
+
+def add(
+    tx: Transaction,
+    kind: Kind,
+    data: Mapping[str, Any],
+    *,
+    job_id: str | None = None,
+    step: str | None = None,
+    key: str | None = None,
+) -> None:
+    """Adds an event to a job (`job_id`, and `step` if it concerns one), or to every step that waits for `key`.
+
+    With `key` the caller holds the rows of those jobs (`bindings.lock`), or does nothing else in the transaction.
+    """
+    if job_id is not None:
+        _add(tx, kind, data, job_id, step)
+    if key is not None:
+        waiting = (
+            select(steps.c.job_id, steps.c.name)
+            .where(steps.c.key == key, steps.c.state.in_(("ready", "leased")))
+            .order_by(steps.c.job_id, steps.c.position)
+        )
+        for row in tx.execute(waiting).all():
+            _add(tx, kind, data, row.job_id, row.name)
+
+
+def of_job(tx: Transaction, job_id: str, after: int = 0, limit: int = 100) -> list[Event]:
+    """Events of a job with ids above `after`, oldest first."""
+    page = select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id).limit(limit)
+    return [from_row(Event, row) for row in tx.execute(page)]
+
+
+def _add(tx: Transaction, kind: Kind, data: Mapping[str, Any], job_id: str, step: str | None) -> None:
+    grow = update(jobs).where(jobs.c.id == job_id).values(revision=jobs.c.revision + 1).returning(jobs.c.revision)
+    revision = tx.execute(grow).scalar_one()
+    tx.execute(events.insert().values(job_id=job_id, id=revision, at=tx.now, kind=kind, step=step, data=dict(data)))

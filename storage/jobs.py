@@ -1,0 +1,206 @@
+"""Jobs: from acceptance to exactly one end.
+
+| from | to | by | when |
+| --- | --- | --- | --- |
+| (none) | `queued` | `create` | |
+| `queued` | `running` | `plan` | once, however many doorbells ring |
+| `running` | `succeeded` | `succeed` | |
+| `queued`, `running` | `failed` | `fail` | |
+| `queued` | `canceled` | `request_cancel` | |
+| `running` | `canceling` | `request_cancel` | a worker has yet to stop a step that only this job wants |
+| `running` | `canceled` | `request_cancel` | otherwise |
+| `canceling` | `canceled` | the end of its last leased step (`bindings.settle`) | |
+| `failed`, `canceled` | `queued` | `retry` | its steps are planned anew; what was done is in the cache |
+
+Whoever changes a job, its steps or its events holds its row (`lock`, or `bindings.lock` from a computation's side).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, exists, or_, select, update
+
+from burnish.errors import Conflict, NotFound
+from storage import bindings, computations, events
+from storage.database import Transaction
+from storage.ids import new_id
+from storage.records import Dataset, Job, JobState, Model, from_row
+from storage.steps import PlannedStep
+from storage.tables import jobs, models, steps
+
+__all__ = [
+    "create",
+    "fail",
+    "get",
+    "list_",
+    "lock",
+    "plan",
+    "request_cancel",
+    "retry",
+    "stuck",
+    "succeed",
+    "unplanned",
+    "version",
+]
+
+
+def create(tx: Transaction, *, spec: Mapping[str, Any], model: Model, dataset: Dataset, priority: int) -> Job:
+    """Accepts a job. It is durable when the transaction is committed; a doorbell may be rung then."""
+    job_id = new_id("job")
+    of_model = {"model_id": model.id, "model": model.ref, "model_digest": model.digest}
+    of_dataset = {"dataset_id": dataset.id, "dataset": dataset.name, "dataset_digest": dataset.digest}
+    fixed = {"id": job_id, "spec": dict(spec), "priority": priority, "created_at": tx.now, "revision": 0}
+    tx.execute(jobs.insert().values(**fixed, **of_model, **of_dataset, state="queued"))
+    events.add(tx, "job.queued", {"model": model.ref, "dataset": dataset.name}, job_id=job_id)
+    return get(tx, job_id)
+
+
+def get(tx: Transaction, job_id: str) -> Job:
+    """The job. Raises `NotFound`."""
+    return _one(tx, job_id, locked=False)
+
+
+def lock(tx: Transaction, job_id: str) -> Job:
+    """The job, held until the end of the transaction: what starts from one job happens one after the other."""
+    return _one(tx, job_id, locked=True)
+
+
+def version(tx: Transaction, job_id: str) -> int:
+    """Its revision, which grows with every change of the job, its steps or their progress. Raises `NotFound`."""
+    revision = tx.execute(select(jobs.c.revision).where(jobs.c.id == job_id)).scalar()
+    if revision is None:
+        raise _missing(job_id)
+    return int(revision)
+
+
+def list_(
+    tx: Transaction, *, after: str | None, limit: int, state: JobState | None = None, model: str | None = None
+) -> list[Job]:
+    """Jobs, newest first, older than the job `after`. `model` is an id (`mdl_…`) or a name (any version)."""
+    page = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+    if after is not None:
+        page = page.where(jobs.c.id < after)
+    if state is not None:
+        page = page.where(jobs.c.state == state)
+    if model is not None:
+        named = select(models.c.id).where(or_(models.c.id == model, models.c.name == model))
+        page = page.where(jobs.c.model_id.in_(named))
+    return [from_row(Job, row) for row in tx.execute(page)]
+
+
+def plan(tx: Transaction, job_id: str, planned: Sequence[PlannedStep]) -> bool:
+    """queued → running, with all steps waiting. False if it isn't queued: a duplicate doorbell, or canceled."""
+    if not _move(tx, job_id, ("queued",), state="running", started_at=tx.now, dispatched_at=None):
+        return False
+    waiting = {"job_id": job_id, "state": "waiting", "hit": False}
+    for position, step in enumerate(planned):
+        fixed = {"name": step.name, "op": step.op, "spec": dict(step.spec), "queue": step.queue}
+        tx.execute(steps.insert().values(**waiting, **fixed, optional=step.optional, position=position))
+    events.add(tx, "job.planned", {"steps": [step.name for step in planned]}, job_id=job_id)
+    return True
+
+
+def unplanned(tx: Transaction, limit: int, redispatch: float = 60.0) -> list[str]:
+    """Queued jobs whose doorbell was not rung within `redispatch` seconds, most urgent first; they count as rung from
+    now on, so publish them after the commit."""
+    rung = or_(jobs.c.dispatched_at.is_(None), jobs.c.dispatched_at < tx.now - redispatch)
+    queued = select(jobs.c.id).where(jobs.c.state == "queued", rung).order_by(jobs.c.priority, jobs.c.id).limit(limit)
+    found = list(tx.execute(queued.with_for_update(skip_locked=True, key_share=True)).scalars())
+    tx.execute(update(jobs).where(jobs.c.id.in_(found)).values(dispatched_at=tx.now))
+    return found
+
+
+def stuck(tx: Transaction, limit: int) -> list[str]:
+    """Running jobs with no step ready or leased: nobody will advance them but the tick (an advance was cut short)."""
+    moving = exists().where(steps.c.job_id == jobs.c.id, steps.c.state.in_(("ready", "leased")))
+    found = select(jobs.c.id).where(jobs.c.state == "running", ~moving).order_by(jobs.c.id).limit(limit)
+    return list(tx.execute(found).scalars())
+
+
+def succeed(tx: Transaction, job_id: str, verdict: Mapping[str, Any]) -> bool:
+    """running → succeeded. False if it isn't running any more (canceled meanwhile)."""
+    if not _move(tx, job_id, ("running",), state="succeeded", verdict=dict(verdict), finished_at=tx.now):
+        return False
+    events.add(tx, "job.succeeded", {"outcome": verdict.get("outcome")}, job_id=job_id)
+    _drop_steps(tx, job_id)
+    return True
+
+
+def fail(tx: Transaction, job_id: str, error: Mapping[str, Any]) -> bool:
+    """queued or running → failed; its other steps are canceled, and computations that no other job wants are stopped.
+    False if it was neither: ended, or to be canceled anyway."""
+    if not _move(tx, job_id, ("queued", "running"), state="failed", error=dict(error), finished_at=tx.now):
+        return False
+    events.add(tx, "job.failed", error, job_id=job_id)
+    _drop_steps(tx, job_id)
+    return True
+
+
+def request_cancel(tx: Transaction, job_id: str) -> Job:
+    """Cancels a job, at once unless a worker has yet to stop a step of it. Asking again changes nothing.
+
+    Raises:
+        NotFound: no such job.
+        Conflict: it has succeeded or failed already.
+    """
+    job = lock(tx, job_id)
+    if job.state in ("succeeded", "failed"):
+        raise Conflict(f"Job {job_id} has {job.state} already.", cure="There is nothing to cancel; read its result.")
+    if _move(tx, job_id, ("queued",), state="canceled", finished_at=tx.now):
+        events.add(tx, "job.canceled", {}, job_id=job_id)
+    elif _move(tx, job_id, ("running",), state="canceling"):
+        events.add(tx, "job.canceling", {}, job_id=job_id)
+        _drop_steps(tx, job_id, wait_for_workers=True)
+        bindings.settle(tx, [job_id])
+    return get(tx, job_id)
+
+
+def retry(tx: Transaction, job_id: str) -> Job:
+    """failed or canceled → queued, to be planned anew.
+
+    Raises:
+        NotFound: no such job.
+        Conflict: it has not ended, or has succeeded.
+    """
+    fresh = {"state": "queued", "error": None, "started_at": None, "finished_at": None, "dispatched_at": None}
+    job = lock(tx, job_id)
+    if not _move(tx, job_id, ("failed", "canceled"), **fresh):
+        raise Conflict(
+            f"Job {job_id} is {job.state}; only a failed or canceled job can be retried.",
+            cure="Submit a new job to run it again." if job.state == "succeeded" else "Wait for its end, or cancel it.",
+        )
+    tx.execute(delete(steps).where(steps.c.job_id == job_id))
+    events.add(tx, "job.queued", {"retry": True}, job_id=job_id)
+    return get(tx, job_id)
+
+
+def _drop_steps(tx: Transaction, job_id: str, *, wait_for_workers: bool = False) -> None:
+    """Cancels the open steps of a job that isn't running any more, in the order of their keys (which get locked)."""
+    unfinished = steps.c.state.in_(("waiting", "ready", "leased"))
+    found = tx.execute(select(steps.c.name, steps.c.key).where(steps.c.job_id == job_id, unfinished)).all()
+    for row in sorted(found, key=lambda row: (row.key or "", row.name)):
+        stopping = row.key is not None and computations.abandon(tx, row.key)
+        if stopping and wait_for_workers:
+            continue
+        this = (steps.c.job_id == job_id, steps.c.name == row.name)
+        tx.execute(update(steps).where(*this).values(state="canceled"))
+        events.add(tx, "step.canceled", {}, job_id=job_id, step=row.name)
+
+
+def _move(tx: Transaction, job_id: str, before: Sequence[JobState], **values: Any) -> bool:
+    """The one UPDATE that every transition is: only from the states named."""
+    return tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(before)).values(**values)).rowcount == 1
+
+
+def _one(tx: Transaction, job_id: str, *, locked: bool) -> Job:
+    wanted = select(jobs).where(jobs.c.id == job_id)
+    row = tx.execute(wanted.with_for_update(key_share=True) if locked else wanted).first()
+    if row is None:
+        raise _missing(job_id)
+    return from_row(Job, row)
+
+
+def _missing(job_id: str) -> NotFound:
+    return NotFound(f"There is no job {job_id}.", cure="List the jobs to see those that exist.")

@@ -1,0 +1,134 @@
+"""Steps: the nodes of one job's graph. A step is bound to a computation once its inputs are known, and follows it.
+
+| from | to | by |
+| --- | --- | --- |
+| (none) | `waiting` | `jobs.plan` |
+| `waiting` | `ready`, `leased`, `done` | `bind`, as its computation stands (`done` is a cache hit) |
+| `waiting` | `canceled` | `skip`, or the end of its job |
+| `ready`, `leased` | any later state | its computation moves (`storage/computations.py`), or its job ends |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, update
+
+from burnish.errors import Conflict
+from storage import computations, events
+from storage.database import Transaction
+from storage.nearest import explain
+from storage.records import Step, from_row
+from storage.tables import computations as computation_table
+from storage.tables import steps
+
+__all__ = ["PlannedStep", "bind", "inputs_of", "of_job", "skip", "waiting_with_inputs_done"]
+
+_EVENT: dict[str, events.Kind] = {"ready": "step.ready", "leased": "step.leased", "done": "step.done"}
+_JOINED = (
+    "inputs", "environment", "attempt", "failures", "worker", "progress", "doing", "outputs", "report", "reasons",
+    "seconds", "peak_memory", "started_at", "finished_at",
+)  # fmt: skip
+"""Columns of the computation that a step shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """A node of the graph as the planner makes it."""
+
+    name: str
+    """Unique in its job, and used by other steps' inputs."""
+    op: str
+    spec: Mapping[str, Any]
+    """`settings`, `inputs` ({role: `step.role` or `sha256:digest`}), `target`, `seed`."""
+    queue: str
+    optional: bool = False
+    """Its failure does not fail the job."""
+
+
+def of_job(tx: Transaction, job_id: str) -> list[Step]:
+    """The steps of a job, in the planner's order, each with what is known of its computation."""
+    table = computation_table
+    joined = (
+        select(steps, *(table.c[name] for name in _JOINED))
+        .outerjoin_from(steps, table, steps.c.key == table.c.key)
+        .where(steps.c.job_id == job_id)
+        .order_by(steps.c.position)
+    )
+    return [from_row(Step, row) for row in tx.execute(joined)]
+
+
+def waiting_with_inputs_done(tx: Transaction, job_id: str) -> list[Step]:
+    """The waiting steps whose inputs are settled: each step they read from is done, was skipped, or is optional and
+    failed. (What to do without an input that was skipped or failed is the caller's decision: `bind` or `skip`.)"""
+    every = {step.name: step for step in of_job(tx, job_id)}
+    waiting = (step for step in every.values() if step.state == "waiting")
+    return [step for step in waiting if all(_settled(every.get(name)) for name in inputs_of(step.spec))]
+
+
+def inputs_of(spec: Mapping[str, Any]) -> set[str]:
+    """Names of the steps that a step reads from."""
+    sources: Mapping[str, str] = spec.get("inputs", {})
+    return {source.rpartition(".")[0] for source in sources.values() if not source.startswith("sha256:")}
+
+
+def bind(
+    tx: Transaction,
+    step: Step,
+    *,
+    key: str,
+    inputs: Mapping[str, str],
+    key_parts: Mapping[str, Any],
+    queue: str,
+    environment: str | None,
+    alone: bool,
+    priority: int,
+) -> Step:
+    """Binds a waiting step to the computation of its key: a cache hit if that is done, a share in it if it is ready or
+    running, else a new (or re-armed) one. The computation runs `step.op` with `step.spec` as given here.
+
+    The caller holds the job (`jobs.lock`). Bind the steps of one transaction in the order of their keys: two jobs that
+    bind the same new keys in different orders may deadlock, and then one of them gets `Unavailable`.
+
+    Raises:
+        Conflict: the step is not waiting any more.
+    """
+    why = explain(tx, step.op, key, key_parts)
+    spec = dict(step.spec)
+    found = computations.arm(
+        tx, key, op=step.op, spec=spec, inputs=inputs, key_parts=key_parts, queue=queue, environment=environment,
+        alone=alone, priority=priority,
+    )  # fmt: skip
+    hit = found.state == "done"
+    why["hit"] = hit
+    moved = {"state": found.state, "key": key, "hit": hit, "why": why, "spec": spec, "queue": queue}
+    _leave_waiting(tx, step, moved)
+    events.add(tx, _EVENT[found.state], {"key": key, **why}, job_id=step.job_id, step=step.name)
+    return next(each for each in of_job(tx, step.job_id) if each.name == step.name)
+
+
+def skip(tx: Transaction, step: Step, reason: str) -> None:
+    """Leaves out a waiting step that has nothing to work on (a backend that refused has nothing to verify).
+
+    Raises:
+        Conflict: the step is not waiting any more.
+    """
+    _leave_waiting(tx, step, {"state": "canceled", "why": {"hit": False, "skipped": reason}})
+    events.add(tx, "step.canceled", {"skipped": reason}, job_id=step.job_id, step=step.name)
+
+
+def _leave_waiting(tx: Transaction, step: Step, values: Mapping[str, Any]) -> None:
+    this = (steps.c.job_id == step.job_id, steps.c.name == step.name, steps.c.state == "waiting")
+    if tx.execute(update(steps).where(*this).values(**values)).rowcount != 1:
+        raise Conflict(
+            f"Step {step.name} of {step.job_id} is not waiting any more.",
+            cure="Hold the job with jobs.lock, and read its steps again.",
+        )
+
+
+def _settled(upstream: Step | None) -> bool:
+    if upstream is None:
+        return False
+    return upstream.state in ("done", "canceled") or (upstream.optional and upstream.state == "failed")

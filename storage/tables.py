@@ -1,0 +1,236 @@
+"""The tables. `storage/migrations/` creates the same, and a test compares the two.
+
+Times are seconds since 1970 (UTC) from the database's clock. CHECK constraints hold what must be true of a row in a
+state; which state may follow which is in `storage/computations.py` and `storage/jobs.py`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+__all__ = [
+    "blobs",
+    "computations",
+    "datasets",
+    "events",
+    "idempotency",
+    "jobs",
+    "metadata",
+    "models",
+    "steps",
+    "workers",
+]
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+_Json = JSON(none_as_null=True)
+"""`json`, not `jsonb`, on PostgreSQL: log tails may hold NUL characters, and the order of keys is kept."""
+
+
+def _states(*names: str) -> CheckConstraint:
+    return CheckConstraint(f"state IN ({', '.join(repr(name) for name in names)})", name="state")
+
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("signature", _Json, nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("name", "version"),
+    UniqueConstraint("name", "digest"),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("schema", _Json, nullable=False),
+    Column("samples", BigInteger, nullable=False),
+    Column("labelled", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("name", "digest"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("spec", _Json, nullable=False),
+    Column("model_id", Text, ForeignKey("models.id"), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("model_digest", Text, nullable=False),
+    Column("dataset_id", Text, ForeignKey("datasets.id"), nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("dataset_digest", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("verdict", _Json),
+    Column("error", _Json),
+    Column("dispatched_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    _states("queued", "running", "canceling", "succeeded", "failed", "canceled"),
+    CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+    CheckConstraint("(state = 'succeeded') = (verdict IS NOT NULL)", name="verdict"),
+    CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+    CheckConstraint("(state IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)", name="finished"),
+    Index(None, "state", "id"),
+    Index(None, "model_id", "id"),
+)
+
+computations = Table(
+    "computations",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("op", Text, nullable=False),
+    Column("spec", _Json, nullable=False),
+    Column("inputs", _Json, nullable=False),
+    Column("key_parts", _Json, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("environment", Text),
+    Column("alone", Boolean, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("worker", Text),
+    Column("lease_until", Double),
+    Column("seen_at", Double),
+    Column("run_after", Double, nullable=False),
+    Column("dispatched_at", Double),
+    Column("cancel", Boolean, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("doing", Text),
+    Column("outputs", _Json),
+    Column("report", _Json),
+    Column("error", _Json),
+    Column("reasons", _Json, nullable=False),
+    Column("seconds", Double),
+    Column("peak_memory", BigInteger),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    _states("ready", "leased", "done", "failed", "canceled"),
+    CheckConstraint("(state = 'leased') = (lease_until IS NOT NULL)", name="lease"),
+    CheckConstraint("state <> 'leased' OR worker IS NOT NULL", name="worker"),
+    CheckConstraint("state = 'leased' OR NOT cancel", name="cancel"),
+    CheckConstraint("(state = 'done') = (outputs IS NOT NULL)", name="outputs"),
+    CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+    CheckConstraint("failures BETWEEN 0 AND max_attempts AND failures <= attempt", name="failures"),
+    CheckConstraint("state NOT IN ('ready', 'leased') OR failures < max_attempts", name="attempts_left"),
+    Index(
+        "ix_computations_due",
+        "priority",
+        "run_after",
+        postgresql_where=text("state = 'ready'"),
+        sqlite_where=text("state = 'ready'"),
+    ),
+    Index(
+        "ix_computations_lapsed",
+        "lease_until",
+        postgresql_where=text("state = 'leased'"),
+        sqlite_where=text("state = 'leased'"),
+    ),
+    Index(None, "op", "created_at"),
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("op", Text, nullable=False),
+    Column("spec", _Json, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("optional", Boolean, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("key", Text, ForeignKey("computations.key"), index=True),
+    Column("hit", Boolean, nullable=False),
+    Column("why", _Json),
+    Column("error", _Json),
+    _states("waiting", "ready", "leased", "done", "failed", "canceled"),
+    CheckConstraint("state = 'canceled' OR (state = 'waiting') = (key IS NULL)", name="key"),
+    CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
+    CheckConstraint("NOT hit OR state = 'done'", name="hit"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("step", Text),
+    Column("data", _Json, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("queues", _Json, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("isa", _Json, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("memory", BigInteger, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("versions", _Json, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False, index=True),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body_hash", Text, nullable=False),
+    Column("response", _Json),
+    Column("created_at", Double, nullable=False, index=True),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
