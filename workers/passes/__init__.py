@@ -1,1 +1,15 @@
 """The passes, by name: one file each."""
+
+from typing import Any
+
+from workers.passes.base import Pass
+from workers.passes.prune import PrunePass
+from workers.passes.quantize import QuantizePass
+
+__all__ = ["RUNNERS"]
+
+RUNNERS: dict[str, Pass[Any]] = {
+    "prune": PrunePass(),
+    "quantize": QuantizePass(),
+}
+"""What runs each pass of `burnish.passes.PASSES`, by the same name."""

@@ -1,0 +1,275 @@
+"""Channel rules of what moves, joins, cuts or reduces dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch.fx import Node
+
+from workers.graphs.calls import Axes, Call, Split, fixed
+from workers.graphs.labels import LabelArray
+
+__all__ = ["SHAPE_RULES"]
+
+
+def reshape(call: Call) -> tuple[Axes, ...]:
+    """Any reshape: dimensions are matched from the left in runs with equal products.
+
+    1. A run of one dimension on both sides keeps its labels.
+    2. Dimensions that are merged repeat the labels of the one among them that has channels.
+    3. A labelled dimension that is split keeps its channels on one of the parts. Where several could carry them, the
+       walk's `chosen` decides (by default the largest), and `choices` notes what else there was.
+    """
+    before = next(iter(call.tensors()))
+    made: list[LabelArray] = []
+    for old, new in _runs([len(axis) for axis in before], call.shapes[0]):
+        axes, sizes = before[old], call.shapes[0][new]
+        if len(axes) == 1 and len(sizes) == 1:
+            made.append(axes[0])
+        else:
+            made.extend(_split(call, _merge(call, axes), (tuple(map(len, axes)), sizes)))
+    return (tuple(made),)
+
+
+def _runs(before: list[int], after: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    i = j = 0
+    while i < len(before) or j < len(after):
+        start = (i, j)
+        left, right = 1, 1
+        if i < len(before):
+            left, i = before[i], i + 1
+        if j < len(after):
+            right, j = after[j], j + 1
+        while left != right:
+            if left < right:
+                left, i = left * before[i], i + 1
+            else:
+                right, j = right * after[j], j + 1
+        yield slice(start[0], i), slice(start[1], j)
+
+
+def _merge(call: Call, axes: Axes) -> LabelArray:
+    live = [place for place, axis in enumerate(axes) if call.labels.free(axis).any()]
+    if len(live) > 1:
+        for place in live:
+            call.freeze(axes[place], "merges two dimensions with channels")
+    if len(live) != 1:
+        return fixed([math.prod(map(len, axes))])[0]
+    shape = [1] * len(axes)
+    shape[live[0]] = -1
+    return np.broadcast_to(axes[live[0]].reshape(shape), [len(axis) for axis in axes]).reshape(-1)
+
+
+def _split(call: Call, flat: LabelArray, split: Split) -> list[LabelArray]:
+    sizes = split[1]
+    made = list(fixed(sizes))
+    places = [place for place, size in enumerate(sizes) if size > 1]
+    if not places or not call.labels.free(flat).any():
+        return made
+    carrier = _carrier(call, flat, split, places)
+    rows = np.moveaxis(flat.reshape(sizes), carrier, 0).reshape(sizes[carrier], -1)
+    made[carrier] = np.ascontiguousarray(rows[:, 0])
+    call.tie(np.repeat(rows[:, 0], rows.shape[1]), rows.reshape(-1))
+    return made
+
+
+def _carrier(call: Call, flat: LabelArray, split: Split, places: list[int]) -> int:
+    sizes = split[1]
+    grid = call.labels.roots(flat).reshape(sizes)
+    for place in places:
+        rows = np.moveaxis(grid, place, 0).reshape(sizes[place], -1)
+        if (rows == rows[:, :1]).all():
+            return place  # it already is a dimension of its own, as after a flatten
+    call.trace.choices[split] = tuple(places)
+    return call.trace.chosen.get(split, max(places, key=lambda place: sizes[place]))
+
+
+def permute(call: Call) -> tuple[Axes, ...]:
+    """Labels move with their dimensions."""
+    axes = next(iter(call.tensors()))
+    order = list(range(len(axes)))
+    if call.name in ("t", "numpy_T"):
+        order.reverse()
+    elif call.name == "transpose":
+        first, second = call.args["dim0"], call.args["dim1"]
+        order[first], order[second] = order[second], order[first]
+    else:
+        order = [int(dim) for dim in call.args["dims"]]
+    return (tuple(axes[dim] for dim in order),)
+
+
+def expand(call: Call) -> tuple[Axes, ...]:
+    """Dimensions of size 1 stretch; the others keep their labels."""
+    axes, shape = next(iter(call.tensors())), call.shapes[0]
+    made = list(fixed(shape))
+    for place in range(-len(axes), 0):
+        if len(axes[place]) == shape[place]:
+            made[place] = axes[place]
+        else:
+            call.freeze(axes[place], "stretches a dimension of size 1")
+    return (tuple(made),)
+
+
+def concatenate(call: Call) -> tuple[Axes, ...]:
+    """Along the dimension labels follow each other; the other dimensions are tied."""
+    parts = [call.trace.axes[node][0] for node in call.args["tensors"]]
+    parts = [part for part in parts if len(part) == len(call.shapes[0])]
+    dim = int(call.args["dim"]) % len(parts[0])
+    made = list(parts[0])
+    for part in parts[1:]:
+        for place, axis in enumerate(part):
+            if place != dim:
+                call.tie(made[place], axis)
+    made[dim] = np.concatenate([part[dim] for part in parts])
+    return (tuple(made),)
+
+
+def stack(call: Call) -> tuple[Axes, ...]:
+    """All dimensions are tied, and a new one stands among them."""
+    parts = [call.trace.axes[node][0] for node in call.args["tensors"]]
+    dim = int(call.args["dim"]) % (len(parts[0]) + 1)
+    for part in parts[1:]:
+        for one, other in zip(parts[0], part, strict=True):
+            call.tie(one, other)
+    return ((*parts[0][:dim], *fixed([len(parts)]), *parts[0][dim:]),)
+
+
+def split(call: Call) -> tuple[Axes, ...]:
+    """`split`, `split_with_sizes`, `chunk`, `tensor_split`: each part takes the next labels."""
+    axes = next(iter(call.tensors()))
+    dim = int(call.args["dim"]) % len(axes)
+    made, start = [], 0
+    for shape in call.shapes:
+        made.append((*axes[:dim], axes[dim][start : start + shape[dim]], *axes[dim + 1 :]))
+        start += shape[dim]
+    return tuple(made)
+
+
+def cut(call: Call) -> tuple[Axes, ...]:
+    """A slice takes part of the labels; with a step, or with ends that depend on the batch, all of them stay."""
+    axes = next(iter(call.tensors()))
+    dim = int(call.args["dim"]) % len(axes)
+    start, end, step = call.args.get("start"), call.args.get("end"), call.args["step"]
+    if step != 1 or isinstance(start, Node) or isinstance(end, Node):
+        call.freeze(axes[dim], "takes channels by a rule that depends on their number")
+        taken = fixed([call.shapes[0][dim]])[0]
+    else:
+        taken = axes[dim][start:end]
+    return ((*axes[:dim], taken, *axes[dim + 1 :]),)
+
+
+def pick(call: Call) -> tuple[Axes, ...]:
+    """`select` and `unbind` name single channels, so all of that dimension stay."""
+    axes = next(iter(call.tensors()))
+    dim = int(call.args["dim"]) % len(axes)
+    call.freeze(axes[dim], "picks single channels by number")
+    return tuple((*axes[:dim], *axes[dim + 1 :]) for _ in call.shapes)
+
+
+def repeat(call: Call) -> tuple[Axes, ...]:
+    """Labels repeat; new dimensions have none."""
+    axes, counts = next(iter(call.tensors())), call.args["repeats"]
+    made = list(fixed(call.shapes[0]))
+    for place in range(-len(axes), 0):
+        if isinstance(counts[place], int):
+            made[place] = np.tile(axes[place], counts[place])
+        else:
+            call.freeze(axes[place], "repeats it a number of times that is not known before")
+    return (tuple(made),)
+
+
+def gated(call: Call) -> tuple[Axes, ...]:
+    """`glu`: the second half gates the first, channel by channel."""
+    axes = list(call.axes("self"))
+    dim = int(call.args["dim"]) % len(axes)
+    values, gates = np.split(axes[dim], 2)
+    call.tie(values, gates)
+    axes[dim] = values
+    return (tuple(axes),)
+
+
+def resize(call: Call) -> tuple[Axes, ...]:
+    """Pooling, interpolation and padding: dimensions whose size may change stay, the others keep their labels.
+
+    The digit in the operator's name says how many trailing dimensions are meant; padding says so by its list.
+    """
+    axes = next(iter(call.tensors()))
+    digits = [int(letter) for letter in call.name if letter.isdigit()]
+    count = digits[0] if digits and "pad_nd" not in call.name else len(call.args["pad"]) // 2
+    for axis in axes[len(axes) - count :]:
+        call.freeze(axis, "works along it as on pixels")
+    return tuple((*axes[: len(axes) - count], *fixed(shape[len(axes) - count :])) for shape in call.shapes)
+
+
+def reduce(call: Call) -> tuple[Axes, ...]:
+    """Means, sums, extremes: over pixels or tokens channels are untouched; over channels all of them stay."""
+    axes = next(iter(call.tensors()))
+    dims = call.args.get("dim")
+    listed = range(len(axes)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
+    gone = {int(dim) % max(len(axes), 1) for dim in listed}
+    for dim in gone:
+        call.freeze(axes[dim], "sums up all channels")
+    single = fixed([1])[0]
+    if call.args.get("keepdim"):
+        made = tuple(single if dim in gone else axis for dim, axis in enumerate(axes))
+    else:
+        made = tuple(axis for dim, axis in enumerate(axes) if dim not in gone)
+    return tuple(made for _ in call.shapes)
+
+
+def along(call: Call) -> tuple[Axes, ...]:
+    """Softmax, cumulative sums, sorting: the dimension it runs along stays, the others keep their labels."""
+    axes = list(next(iter(call.tensors())))
+    if axes:
+        dim = int(call.args["dim"]) % len(axes)
+        call.freeze(axes[dim], "depends on all channels at once")
+        if len(axes[dim]) != call.shapes[0][dim]:
+            axes[dim] = fixed([call.shapes[0][dim]])[0]
+    return tuple(tuple(axes) for _ in call.shapes)
+
+
+def pixel_shuffle(call: Call) -> tuple[Axes, ...]:
+    """Each r × r channels become the pixels of one."""
+    axes, factor = call.axes("self"), int(call.args["upscale_factor"])
+    blocks = axes[-3].reshape(-1, factor * factor)
+    call.tie(np.repeat(blocks[:, 0], factor * factor), blocks.reshape(-1))
+    return ((*axes[:-3], np.ascontiguousarray(blocks[:, 0]), *fixed(call.shapes[0][-2:])),)
+
+
+def pixel_unshuffle(call: Call) -> tuple[Axes, ...]:
+    """Each channel becomes r × r."""
+    axes, factor = call.axes("self"), int(call.args["downscale_factor"])
+    return ((*axes[:-3], np.repeat(axes[-3], factor * factor), *fixed(call.shapes[0][-2:])),)
+
+
+_RESIZING = (
+    *(f"{kind}{n}d" for kind in ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool") for n in (1, 2, 3)),
+    *("max_pool2d_with_indices", "max_pool3d_with_indices", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
+    *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d"),
+    *(f"upsample_nearest{n}d" for n in (1, 2, 3)),
+    *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
+    *("constant_pad_nd", "pad"),
+)
+_REDUCING = ("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean", "argmax", "argmin",
+             "any", "all", "prod", "logsumexp", "linalg_vector_norm")  # fmt: skip
+
+SHAPE_RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
+    **dict.fromkeys(("view", "reshape", "_unsafe_view", "view_copy", "flatten", "unflatten"), reshape),
+    **dict.fromkeys(("squeeze", "squeeze_copy", "unsqueeze", "unsqueeze_copy"), reshape),
+    **dict.fromkeys(("t", "numpy_T", "transpose", "permute"), permute),
+    **dict.fromkeys(("expand", "broadcast_to"), expand),
+    **dict.fromkeys(("cat", "concat"), concatenate),
+    "stack": stack,
+    **dict.fromkeys(("split", "split_with_sizes", "chunk"), split),
+    **dict.fromkeys(("slice", "slice_copy"), cut),
+    **dict.fromkeys(("select", "unbind"), pick),
+    "repeat": repeat,
+    "glu": gated,
+    **dict.fromkeys(_RESIZING, resize),
+    **dict.fromkeys(_REDUCING, reduce),
+    **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "sort", "topk"), along),
+    "pixel_shuffle": pixel_shuffle,
+    "pixel_unshuffle": pixel_unshuffle,
+}

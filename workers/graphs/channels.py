@@ -1,0 +1,110 @@
+"""Walks a graph and labels every channel of every tensor in it, by the rules of each operator."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from functools import reduce
+
+import torch
+from torch.fx import GraphModule, Node
+
+from workers.graphs.calls import Axes, Call, Sizes, Split, Trace, fixed, operator_name
+from workers.graphs.channel_layers import LAYER_RULES, broadcast, unknown
+from workers.graphs.channel_shapes import SHAPE_RULES
+from workers.graphs.labels import FIXED, Labels
+
+__all__ = ["RETURNED", "label_channels", "tensor_at"]
+
+RETURNED = "the model returns it"
+"""Why the channels of outputs stay."""
+
+
+def elementwise(call: Call) -> tuple[Axes, ...]:
+    """Whatever the operator computes, a channel meets the same channel."""
+    made = broadcast(call, call.tensors())
+    return tuple(made for _ in call.shapes)
+
+
+def same(call: Call) -> tuple[Axes, ...]:
+    """The result has the shape and the channels of the first operand."""
+    made = call.tensors()[0]
+    return tuple(made for _ in call.shapes)
+
+
+_SAME = (
+    *("clone", "contiguous", "alias", "detach", "detach_", "lift_fresh_copy", "to", "_to_copy", "type_as"),
+    *("dropout", "feature_dropout", "alpha_dropout", "hardswish", "zeros_like", "ones_like", "full_like"),
+)
+RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
+    **LAYER_RULES,
+    **SHAPE_RULES,
+    **dict.fromkeys(_SAME, same),
+    "expand_as": elementwise,
+}
+"""The rule of each operator. Operators that torch tags as pointwise are `elementwise`; the rest is `unknown`."""
+
+
+def label_channels(module: GraphModule, sizes: Sizes, chosen: Mapping[Split, int]) -> Trace:
+    """Labels all tensors of an unlifted program (`ExportedProgram.module()`).
+
+    1. Each dimension of each parameter and buffer starts with labels of its own; a tensor with two names has one set.
+       Dimensions of size 1 have none.
+    2. Each operator ties labels and passes them on.
+    3. Labels that reach an output, or an operator without a rule, are frozen.
+
+    Args:
+        chosen: which dimension carries the channels after a reshape that splits them; see `channel_shapes.reshape`.
+    """
+    trace = Trace(Labels(), sizes, dict(chosen))
+    owned: dict[int, Axes] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            trace.axes[node] = _attribute(module, node, trace.labels, owned)
+        elif node.op == "output":
+            _freeze_outputs(node, trace)
+        elif node.op == "call_function" and node.target is operator.getitem:
+            source = trace.axes.get(node.args[0], ())
+            trace.axes[node] = (source[node.args[1]],) if source else ()
+        elif node.op == "placeholder":
+            trace.axes[node] = tuple(fixed(shape) for shape in sizes.of(node.meta.get("val")))
+        else:
+            trace.axes[node] = _call(node, trace)
+    return trace
+
+
+def tensor_at(module: torch.nn.Module, name: str) -> object:
+    """What `module` holds under a dotted name."""
+    return reduce(getattr, name.split("."), module)
+
+
+def _attribute(module: GraphModule, node: Node, labels: Labels, owned: dict[int, Axes]) -> tuple[Axes, ...]:
+    tensor = tensor_at(module, str(node.target))
+    if not isinstance(tensor, torch.Tensor):
+        return ()
+    if id(tensor) not in owned:
+        owned[id(tensor)] = tuple(
+            labels.fresh(size) if size > 1 else fixed([size])[0] for size in map(int, tensor.shape)
+        )
+    return (owned[id(tensor)],)
+
+
+def _call(node: Node, trace: Trace) -> tuple[Axes, ...]:
+    call = Call(node, trace)
+    if not call.tensors():
+        return tuple(fixed(shape) for shape in call.shapes)
+    name = operator_name(node)
+    rule = RULES.get(name) or RULES.get(name.removesuffix("_"))
+    if rule is None:
+        pointwise = isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags
+        rule = elementwise if pointwise else unknown
+    elif torch.Tag.pointwise in getattr(node.target, "tags", ()) and rule is not LAYER_RULES.get(name):
+        rule = elementwise  # such as `max.other`, which shares its name with a reduction
+    return rule(call)
+
+
+def _freeze_outputs(node: Node, trace: Trace) -> None:
+    for source in node.all_input_nodes:
+        for axes in trace.axes.get(source, ()):
+            for axis in axes:
+                trace.labels.freeze(axis[axis != FIXED], RETURNED)

@@ -1,0 +1,155 @@
+"""Which channels of a program must stay or go together, and which can't go at all."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+
+from workers.graphs.calls import Sizes, Split, Trace
+from workers.graphs.channels import label_channels, tensor_at
+from workers.graphs.labels import FIXED, LabelArray
+
+__all__ = ["Coupling", "Group", "Slot", "couple", "weights"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One dimension of one parameter or buffer."""
+
+    name: str
+    """Of the tensor in the module, such as `body.0.conv.weight`."""
+    dim: int
+    classes: LabelArray
+    """The class of each index along the dimension."""
+    produces: bool
+    """True where a layer makes new channels: the output dimension of a convolution or a linear layer."""
+    scales: bool
+    """True for the scale of a batch norm."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Classes that are made by the same layers, so that it makes sense to compare them and to count them together."""
+
+    classes: LabelArray
+    """Sorted."""
+    width: int
+    """Each dimension the classes live in has a multiple of this many channels per class (a head has its size)."""
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """The channels of a module, as classes. Removing a class leaves a module whose shapes all fit.
+
+    A class is a set of channels in several tensors, tied by the operators between them: with a residual sum, output
+    channel i of both branches, its batch-norm entries, and input channel i of all layers that read the sum.
+    """
+
+    module: GraphModule
+    trace: Trace
+    slots: tuple[Slot, ...]
+    groups: tuple[Group, ...]
+    """Free classes only, in the order of the graph."""
+
+    def reason(self, classes: LabelArray) -> str | None:
+        """Why not all of `classes` are free; `None` if one is."""
+        reasons = [self.trace.labels.reason(int(label)) for label in np.unique(classes)]
+        found = Counter(reason for reason in reasons if reason is not None)
+        return found.most_common(1)[0][0] if found and None not in reasons else None
+
+    def axes(self) -> list[LabelArray]:
+        """The classes along each dimension in the graph that has channels."""
+        arrays = [axis for outputs in self.trace.axes.values() for axes in outputs for axis in axes]
+        return [self.trace.labels.roots(axis) for axis in arrays if len(axis) and (axis != FIXED).any()]
+
+
+def couple(program: ExportedProgram) -> Coupling:
+    """Finds the channels of `program`.
+
+    Reshapes that split channels into several dimensions (heads and their size) leave a choice which of them carries
+    the channels. Each choice is tried in turn, and the one with the most removable weights is kept.
+    """
+    module = program.module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    sizes = Sizes(module.graph)
+    chosen: dict[Split, int] = {}
+    best = _assemble(module, label_channels(module, sizes, chosen))
+    for split, places in list(best.trace.choices.items()):
+        for place in places:
+            trial = _assemble(module, label_channels(module, sizes, {**chosen, split: place}))
+            if _removable(trial) > _removable(best):
+                best, chosen = trial, {**chosen, split: place}
+    return best
+
+
+def _assemble(module: GraphModule, trace: Trace) -> Coupling:
+    slots = tuple(_slots(module, trace))
+    return Coupling(module, trace, slots, tuple(_groups(slots, trace)))
+
+
+def _slots(module: GraphModule, trace: Trace) -> Iterable[Slot]:
+    produced, scales = _as_set(trace.produced), _as_set(trace.scales)
+    seen: set[int] = set()
+    for node in module.graph.find_nodes(op="get_attr"):
+        tensor = tensor_at(module, node.target)
+        if id(tensor) in seen or not trace.axes[node]:
+            continue
+        seen.add(id(tensor))
+        for dim, axis in enumerate(trace.axes[node][0]):
+            if (axis != FIXED).any():
+                yield Slot(
+                    node.target,
+                    dim,
+                    trace.labels.roots(axis),
+                    produces=not produced.isdisjoint(axis.tolist()),
+                    scales=not scales.isdisjoint(axis.tolist()),
+                )
+
+
+def _as_set(arrays: list[LabelArray]) -> set[int]:
+    return {label for array in arrays for label in array.tolist() if label != FIXED}
+
+
+def _groups(slots: tuple[Slot, ...], trace: Trace) -> Iterable[Group]:
+    """Classes with the same producers, each as often, form a group."""
+    producers: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    widths: dict[int, int] = defaultdict(int)
+    for index, slot in enumerate(slots):
+        found, counts = np.unique(slot.classes, return_counts=True)
+        free = trace.labels.free(found)
+        for label, count in zip(found[free].tolist(), counts[free].tolist(), strict=True):
+            widths[label] = math.gcd(widths[label], count)
+            if slot.produces:
+                producers[label].append((index, count))
+    members: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
+    for label in sorted(producers):
+        members[tuple(producers[label])].append(label)
+    for labels in members.values():
+        if len(labels) > 1:
+            yield Group(np.array(labels, dtype=np.int64), math.gcd(*(widths[label] for label in labels)))
+
+
+def _removable(coupling: Coupling) -> int:
+    """Weights that belong to some class of some group, counted once per dimension they lie along."""
+    free = np.concatenate([group.classes for group in coupling.groups] or [np.zeros(0, dtype=np.int64)])
+    total = 0
+    for slot in coupling.slots:
+        tensor = tensor_at(coupling.module, slot.name)
+        assert isinstance(tensor, torch.Tensor)
+        total += int(np.isin(slot.classes, free).sum()) * tensor.numel() // len(slot.classes)
+    return total
+
+
+def weights(coupling: Coupling) -> Iterable[tuple[str, torch.nn.Parameter]]:
+    """The trained tensors with channels, by name, each once."""
+    for name in dict.fromkeys(slot.name for slot in coupling.slots):
+        tensor = tensor_at(coupling.module, name)
+        if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():
+            yield name, tensor
