@@ -1,0 +1,73 @@
+"""The Flask app: routes, errors, tokens, metrics and the OpenAPI document put together."""
+
+from __future__ import annotations
+
+from apiflask import APIFlask
+from flask import Response
+
+from api import auth, errors, formatting
+from api.metrics import Metrics
+from api.openapi import complete
+from api.routes import artifacts, datasets, events, health, jobs, models, pages, passes, workers
+from api.services import Bell, Services
+from burnish import __version__
+from burnish.settings import Settings
+from storage.blobs import BlobStore
+from storage.database import Database
+
+__all__ = ["create_app"]
+
+BLUEPRINTS = (
+    models.blueprint,
+    datasets.blueprint,
+    jobs.blueprint,
+    events.blueprint,
+    artifacts.blueprint,
+    passes.blueprint,
+    workers.blueprint,
+    health.blueprint,
+    pages.blueprint,
+)
+"""Every group of routes, in the order of the docs."""
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_DESCRIPTION = (
+    "Makes trained PyTorch models fast to run, and proves it: upload a model and samples, submit a job, poll it, "
+    "fetch the artifact."
+)
+
+
+def create_app(settings: Settings, database: Database, blobs: BlobStore, doorbell: Bell) -> APIFlask:
+    """The WSGI app. What it works with is made by the caller, who also closes it."""
+    app = APIFlask(__name__, title="Burnish", version=__version__, docs_path=None, spec_path="/openapi.json")
+    app.config.update(
+        OPENAPI_VERSION="3.1.0",
+        DESCRIPTION=_DESCRIPTION,
+        AUTO_SERVERS=False,
+        SERVERS=[{"url": "/"}],
+        SECURITY_SCHEMES={"bearer": {"type": "http", "scheme": "bearer"}},
+        TEMPLATES_AUTO_RELOAD=False,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["burnish"] = Services(settings=settings, database=database, blobs=blobs, doorbell=doorbell)
+    metrics = Metrics(database)
+    app.extensions["burnish.metrics"] = metrics
+    metrics.install(app)
+    auth.install(app)
+    errors.install(app)
+    formatting.install(app)
+    app.spec_processor(complete)
+    app.after_request(_harden)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _harden(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", _POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    return response

@@ -1,0 +1,127 @@
+"""How figures read on the pages: the filters of the templates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from apiflask import APIFlask
+from markupsafe import Markup
+
+from burnish.recipe.quantities import format_bytes, format_fraction, format_seconds
+from burnish.resources import JobSummary
+from burnish.results import Estimate, Limit
+
+__all__ = ["install"]
+
+NONE = "–"
+
+
+def times(value: float | None) -> str:
+    """`2.5` → `2.50×`."""
+    return NONE if value is None else f"{value:.2f}×"
+
+
+def points(value: float | None) -> str:
+    """`0.0051` → `0.51 %`, with a true minus sign."""
+    return NONE if value is None else format_fraction(value).replace("-", "−")
+
+
+def seconds(value: float | None) -> str:
+    """`0.00123` → `1.23 ms`; from a minute on `2 min 5 s`."""
+    if value is None:
+        return NONE
+    if value >= 60:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+    return format_seconds(value) if value > 0 else "0 s"
+
+
+def size(value: int | None) -> str:
+    """`1234567` → `1.23 MB`."""
+    return NONE if value is None else format_bytes(value)
+
+
+def share(value: float) -> str:
+    """`0.42` → `42 %`."""
+    return f"{value:.0%}".replace("%", " %")
+
+
+_FORMS = {"seconds": seconds, "times": times, "points": points}
+
+
+def interval(value: Estimate | None, form: str) -> str | Markup:
+    """The value, and its interval under it."""
+    if value is None:
+        return NONE
+    write = _FORMS[form]
+    return Markup("{} <small>[{}, {}]</small>").format(write(value.value), write(value.low), write(value.high))
+
+
+def clock(moment: datetime) -> str:
+    """A time in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def took(job: JobSummary) -> str:
+    """How long a job has been going, or took from submission to its end."""
+    end = job.finished_at or datetime.now(UTC)
+    return seconds(max((end - job.created_at).total_seconds(), 0.0))
+
+
+def words(name: str) -> str:
+    """`target_missed` → `target missed`."""
+    return name.replace("_", " ")
+
+
+def step_words(state: str) -> str:
+    """The state of a step for people: `leased` is a word of the engine."""
+    return {"leased": "running"}.get(state, state)
+
+
+def limit_words(limit: Limit) -> str:
+    """A limit and how it was met."""
+    if limit.name == "max_drop":
+        return f"Drop {points(limit.value)}, limit {points(limit.limit)}"
+    if limit.name == "max_size":
+        return f"Size {size(round(limit.value))}, limit {size(round(limit.limit))}"
+    if limit.name == "max_latency":
+        return f"A call takes {seconds(limit.value)}, limit {seconds(limit.limit)}"
+    return f"Lower end of the speed-up {times(limit.value)}, has to be above {times(limit.limit)}"
+
+
+def pretty(value: Mapping[str, Any]) -> str:
+    """Plain data as indented text; a text in it keeps its lines."""
+    return "\n".join(
+        f"{name}: {part if isinstance(part, str) else json.dumps(part, ensure_ascii=False, indent=2)}"
+        for name, part in value.items()
+    )
+
+
+def type_of(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in one word or few."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rsplit("/", 1)[-1]
+    for joint in ("anyOf", "oneOf"):
+        if joint in schema:
+            return " or ".join(type_of(part) for part in schema[joint])
+    if "enum" in schema:
+        return " | ".join(json.dumps(value) for value in schema["enum"])
+    if "const" in schema:
+        return json.dumps(schema["const"])
+    if schema.get("type") == "array":
+        return f"list of {type_of(schema.get('items', {}))}"
+    if "format" in schema or "contentMediaType" in schema:
+        return str(schema.get("format") or "bytes")
+    return str(schema.get("type", "any"))
+
+
+FILTERS = (times, points, seconds, size, share, interval, clock, took, words, step_words, limit_words, pretty, type_of)
+
+
+def install(app: APIFlask) -> None:
+    """Gives the templates their filters, each by its name."""
+    for filter_ in FILTERS:
+        app.template_filter(filter_.__name__)(filter_)

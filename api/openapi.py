@@ -1,0 +1,122 @@
+"""Completes the OpenAPI document that APIFlask collects from the routes.
+
+1. Schemas get plain names (`StepResource`, not `JobResource.StepResource`), each once.
+2. `x-body` of a route becomes its request body: media type → name of a schema, or `bytes`.
+3. Every error response is a problem document; those that any route can give are added to each.
+4. Documents (GET, JSON) have an ETag, take `If-None-Match` and may answer 304. Every POST takes `Idempotency-Key`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from burnish.recipe import JobSpec
+from burnish.resources import Problem
+
+__all__ = ["complete"]
+
+JsonObject = dict[str, Any]
+
+_METHODS = ("get", "post")
+_COMMON = {"401": "Token missing or not valid.", "403": "Sent by a page of another site.", "500": "A fault of Burnish.",
+           "503": "A part of the service can't be reached, or is busy: see Retry-After."}  # fmt: skip
+_PROBES = ("/healthz", "/readyz")
+
+IDEMPOTENCY: JsonObject = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    "description": "Sent again with the same body within 24 hours, the first answer is given again; with another "
+    "body it is a 409.",
+}
+IF_NONE_MATCH: JsonObject = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "ETag of the version at hand; if it is still the newest, the answer is 304.",
+}
+ETAG: JsonObject = {"ETag": {"schema": {"type": "string"}, "description": "Changes with the document (weak)."}}
+
+
+def complete(spec: JsonObject) -> JsonObject:
+    """The finished document. Its input is not used again, and may be changed."""
+    spec = _with_plain_names(spec)
+    schemas = spec.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPError", "ValidationError"):
+        schemas.pop(unused, None)
+    for kind in (JobSpec, Problem):
+        _register(schemas, kind.__name__, kind.model_json_schema(ref_template="#/components/schemas/{model}"))
+    for path, operations in spec["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                _complete_operation(path, method, operations[method])
+    spec["security"] = [{"bearer": []}, {}]
+    return spec
+
+
+def _with_plain_names(spec: JsonObject) -> JsonObject:
+    schemas = spec.get("components", {}).get("schemas", {})
+    plain = {name: _plain(name) for name in schemas}
+    text = json.dumps(spec)
+    for name, new in sorted(plain.items(), key=lambda pair: -len(pair[0])):
+        text = text.replace(json.dumps(f"#/components/schemas/{name}"), json.dumps(f"#/components/schemas/{new}"))
+    renamed: JsonObject = json.loads(text)
+    if schemas:
+        renamed["components"]["schemas"] = {
+            plain[name]: body for name, body in renamed["components"]["schemas"].items()
+        }
+    return renamed
+
+
+def _plain(name: str) -> str:
+    """`JobResource.StepResource` → `StepResource`; `Page[JobSummary]` → `JobSummaryPage`."""
+    last = name.rsplit(".", 1)[-1]
+    page = re.fullmatch(r"Page[\[_](\w+?)[\]_]", last)
+    return f"{page[1]}Page" if page else last
+
+
+def _register(schemas: JsonObject, name: str, schema: JsonObject) -> None:
+    for inner, body in schema.pop("$defs", {}).items():
+        schemas.setdefault(inner, body)
+    schemas.setdefault(name, schema)
+
+
+def _complete_operation(path: str, method: str, operation: JsonObject) -> None:
+    operation["operationId"] = operation.get("operationId") or _operation_id(path, method)
+    parameters: list[JsonObject] = operation.setdefault("parameters", [])
+    body = operation.pop("x-body", None)
+    if body:
+        operation["requestBody"] = {"required": True, "content": {kind: _content(body[kind]) for kind in body}}
+    if method == "post":
+        parameters.append(IDEMPOTENCY)
+    responses: JsonObject = operation["responses"]
+    if method == "get" and "application/json" in responses.get("200", {}).get("content", {}) and path not in _PROBES:
+        parameters.append(IF_NONE_MATCH)
+        responses["200"].setdefault("headers", {}).update(ETAG)
+        responses["304"] = {"description": "Not changed since the ETag given.", "headers": ETAG}
+    if path in _PROBES:
+        operation["security"] = []
+    else:
+        for status, description in _COMMON.items():
+            responses.setdefault(status, {"description": description})
+    if parameters and not path.startswith("/healthz") and any(item["in"] == "query" for item in parameters):
+        responses.setdefault("422", {"description": "A parameter has a fault."})
+    for status, response in responses.items():
+        if status[0] in "45" and path not in _PROBES:
+            response["content"] = {"application/problem+json": _content("Problem")}
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _content(schema: str) -> JsonObject:
+    if schema == "bytes":
+        return {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+    return {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+
+
+def _operation_id(path: str, method: str) -> str:
+    words = re.sub(r"[^a-z]+", "_", path.removeprefix("/v1").lower()).strip("_")
+    return f"{method}_{words}"

@@ -1,0 +1,78 @@
+"""What happens to a job: as pages to poll, or as a stream."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import Response, request
+from pydantic import Field
+
+from api.documents import event_resource
+from api.errors import Refused
+from api.replies import reply
+from api.services import services
+from api.streams import stream
+from burnish.document import Document
+from burnish.resources import EventResource, Page
+from storage import events, jobs
+
+__all__ = ["blueprint"]
+
+blueprint = APIBlueprint("events", __name__, url_prefix="/v1")
+
+
+class EventsQuery(Document):
+    """Query of a job's events."""
+
+    after: int = Field(0, ge=0)
+    """Id of the last event seen."""
+    limit: int = Field(100, ge=1, le=1000)
+    """Events per page, at most."""
+
+
+@blueprint.get("/jobs/<id>/events")
+@blueprint.input(EventsQuery, location="query")
+@blueprint.output(Page[EventResource])
+@blueprint.doc(
+    responses={
+        200: {
+            "description": "Oldest first; `next` is the id to ask after. With `Accept: text/event-stream` a stream.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        204: "To a stream that is resumed: the job is finished, and all its events were sent.",
+    }
+)
+def list_events(id: str, query_data: EventsQuery) -> Response:
+    """Get a job's events, or follow them as a stream
+
+    With `Accept: text/event-stream` they are sent as they come, resumed by `Last-Event-ID`. The number of open
+    streams is limited; over it the answer is a 503, and polling is the way.
+    """
+    with services().database.read() as tx:
+        job = jobs.get(tx, id)
+        if request.accept_mimetypes.best == "text/event-stream":
+            return _follow(id, job.revision, job.finished_at is not None, query_data.after)
+        found = events.of_job(tx, id, query_data.after, query_data.limit)
+    items = tuple(event_resource(event) for event in found)
+    full = len(items) == query_data.limit
+    return reply(Page[EventResource](items=items, next=str(items[-1].id) if full else None))
+
+
+def _follow(id: str, newest: int, finished: bool, after: int) -> Response:
+    resumed = request.headers.get("Last-Event-ID")
+    if resumed is not None:
+        after = _event_id(resumed)
+        if finished and after >= newest:
+            return Response(status=204)  # what tells an EventSource to stop coming back
+    slots = services().streams
+    slots.take()
+    response = Response(stream(services(), id, after), mimetype="text/event-stream")
+    response.call_on_close(slots.give)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _event_id(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Refused(400, f"Last-Event-ID {text!r} is not the id of an event.", cure="Send the last id, or none.")
+    return int(text)

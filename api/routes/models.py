@@ -1,0 +1,66 @@
+"""Uploaded models."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import Response
+
+from api.documents import model_resource
+from api.paging import PageQuery, page
+from api.replies import reply
+from api.services import services
+from api.uploads import Intake, UploadQuery, take
+from burnish.formats import inspect_model
+from burnish.resources import ModelResource, Page
+from burnish.results import Signature
+from storage import models
+from storage.blobs import Blob
+from storage.database import Transaction
+from storage.records import Model
+
+__all__ = ["blueprint"]
+
+blueprint = APIBlueprint("models", __name__, url_prefix="/v1")
+
+
+def _register(tx: Transaction, name: str, blob: Blob, signature: Signature) -> Model:
+    document = signature.model_dump(mode="json")
+    return models.create(tx, name=name, digest=blob.digest, size=blob.size, signature=document)
+
+
+_INTAKE = Intake(inspect=inspect_model, register=_register, show=model_resource)
+
+
+@blueprint.post("/models")
+@blueprint.input(UploadQuery, location="query")
+@blueprint.output(ModelResource, 201)
+@blueprint.doc(
+    responses={400: "Broken off or damaged.", 409: "The key was used before.", 413: "Over the limit.",
+               415: "Sent as a form.", 422: "Not a clean `torch.export` archive.", 507: "No space left."},
+    extensions={"x-body": {"application/octet-stream": "bytes"}},
+)  # fmt: skip
+def upload_model(query_data: UploadQuery) -> Response:
+    """Upload a `torch.export` program
+
+    The body is the file as it is. Bytes that were uploaded under this name before are the same version again.
+    """
+    return take(_INTAKE, query_data.name)
+
+
+@blueprint.get("/models")
+@blueprint.input(PageQuery, location="query")
+@blueprint.output(Page[ModelResource])
+def list_models(query_data: PageQuery) -> Response:
+    """List models, newest first"""
+    with services().database.read() as tx:
+        return reply(
+            page(lambda limit: models.list_(tx, after=query_data.cursor, limit=limit), model_resource, query_data.limit)
+        )
+
+
+@blueprint.get("/models/<id>")
+@blueprint.output(ModelResource)
+def get_model(id: str) -> Response:
+    """Get one model"""
+    with services().database.read() as tx:
+        return reply(model_resource(models.get(tx, id)))

@@ -1,0 +1,56 @@
+"""The catalogue of passes and backends."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+from flask import Response
+
+from api.replies import reply
+from burnish.passes import PASSES
+from burnish.recipe import BACKENDS, Backend, Target
+from burnish.resources import Page, PassResource
+
+__all__ = ["BACKEND_SUMMARIES", "blueprint"]
+
+blueprint = APIBlueprint("passes", __name__, url_prefix="/v1")
+
+BACKEND_SUMMARIES: dict[Backend, str] = {
+    "inductor": "PyTorch's own compiler, ahead of time: one `.pt2` package that stock PyTorch runs.",
+    "onnxruntime": "ONNX for ONNX Runtime: one `.onnx` file that runs without PyTorch.",
+}
+
+
+@blueprint.get("/passes")
+@blueprint.output(Page[PassResource])
+def list_passes() -> Response:
+    """List passes and backends with the JSON schemas of their settings"""
+    return reply(Page[PassResource](items=(*_passes(), *_backends())))
+
+
+def _passes() -> list[PassResource]:
+    return [
+        PassResource(
+            name=name,
+            kind="pass",
+            summary=kind.summary,
+            needs=tuple(sorted(kind.needs)),
+            never_after=tuple(sorted(kind.never_after)),
+            settings=kind.model_json_schema(),
+        )
+        for name, kind in PASSES.items()
+    ]
+
+
+def _backends() -> list[PassResource]:
+    """A backend has no settings of its own: the target says what it needs to know."""
+    return [
+        PassResource(
+            name=name,
+            kind="backend",
+            summary=BACKEND_SUMMARIES[name],
+            needs=(),
+            never_after=(),
+            settings=Target.model_json_schema(),
+        )
+        for name in BACKENDS
+    ]

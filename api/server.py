@@ -1,0 +1,82 @@
+"""The API as a process: gunicorn with one process and sixteen threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIFlask
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
+
+from api.app import create_app
+from api.auth import is_loopback
+from burnish.errors import BadSetting
+from burnish.settings import Settings
+from storage.blobs import open_store
+from storage.database import Database
+from storage.doorbell import Doorbell
+
+__all__ = ["THREADS", "Server", "check_listen"]
+
+THREADS = 16
+
+
+def check_listen(settings: Settings) -> None:
+    """Refuses to be open to the network without tokens.
+
+    Raises:
+        BadSetting: the address is not loopback, and no token is configured.
+    """
+    host, port = settings.listen
+    if not settings.tokens and not is_loopback(host):
+        raise BadSetting(
+            f"BURNISH_LISTEN is {host}:{port}, which others can reach, and there are no tokens.",
+            cure="Set BURNISH_TOKENS to the SHA-256 of each accepted token, or listen on 127.0.0.1.",
+            where="BURNISH_LISTEN",
+        )
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]
+    """Ends the open event streams when it is told to stop, so that nothing waits for them."""
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        app = self.wsgi
+        if isinstance(app, APIFlask):
+            app.extensions["burnish"].stopping.set()
+        super().handle_exit(sig, frame)
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Serves until it is stopped: SIGTERM lets running requests end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Everything that gunicorn would otherwise read from its own options."""
+        host, port = self._settings.listen
+        options: dict[str, Any] = {
+            "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "worker_class": _Worker,
+            "workers": 1,
+            "threads": THREADS,
+            "accesslog": None,
+            "errorlog": "-",
+            "loglevel": "warning",
+            "graceful_timeout": 20,
+            "timeout": 60,
+            "keepalive": 15,
+            "proc_name": "burnish-api",
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> APIFlask:
+        """Made in the serving process: connections don't survive a fork."""
+        settings = self._settings
+        return create_app(
+            settings, Database(settings.database_url), open_store(settings.blobs_url), Doorbell(settings.broker_url)
+        )

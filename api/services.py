@@ -1,0 +1,79 @@
+"""What the routes work with, made once at the entry point and passed down by the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import BoundedSemaphore, Event
+from typing import Protocol, cast
+
+from flask import current_app
+
+from api.errors import Refused
+from burnish.settings import Settings
+from storage.blobs import BlobStore
+from storage.database import Database
+
+__all__ = ["Bell", "Services", "Slots", "services"]
+
+
+class Bell(Protocol):
+    """What the API needs of the broker: `storage.doorbell.Doorbell` is it."""
+
+    def plan(self, job_id: str, queue: str, priority: int) -> None:
+        """Says that a job may be planned. Raises `Unavailable`."""
+
+
+class Slots:
+    """At most `limit` at once; who comes when all are taken is refused, not queued (waiting would hold a thread)."""
+
+    def __init__(self, limit: int, what: str, cure: str) -> None:
+        self._free = BoundedSemaphore(limit)
+        self._limit = limit
+        self._what = what
+        self._cure = cure
+
+    def take(self) -> None:
+        """Takes a slot, to be given back by `give`.
+
+        Raises:
+            Refused: all are taken (503).
+        """
+        if not self._free.acquire(blocking=False):
+            raise Refused(
+                503,
+                f"{self._limit} {self._what} are open, and more would starve other requests.",
+                cure=self._cure,
+                headers={"Retry-After": "2"},
+            )
+
+    def give(self) -> None:
+        """Gives a slot back."""
+        self._free.release()
+
+
+def _streams() -> Slots:
+    return Slots(6, "event streams", "Poll the job or its events (`?after=`) instead, or try again later.")
+
+
+def _transfers() -> Slots:
+    return Slots(6, "uploads and downloads", "Try again in a few seconds.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The outside world of the API. Sixteen threads serve it (`api/server.py`): six may hold an event stream and six
+    a transfer, so that four are always there for what answers at once."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    doorbell: Bell
+    streams: Slots = field(default_factory=_streams)
+    transfers: Slots = field(default_factory=_transfers)
+    stopping: Event = field(default_factory=Event)
+    """Set when the process is told to stop: open streams end."""
+
+
+def services() -> Services:
+    """Those of the app that handles the present request."""
+    return cast(Services, current_app.extensions["burnish"])
