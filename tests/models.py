@@ -1,6 +1,6 @@
 """Small seeded models that every torch test shares, each exported with a dynamic batch.
 
-`program("residual_cnn")` is exported once per process; an `ExportedProgram` is not changed by passes, so sharing is safe.
+`program("residual_cnn")` is exported once per process; passes never change an `ExportedProgram`, so it can be shared.
 """
 
 from __future__ import annotations

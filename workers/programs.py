@@ -6,16 +6,18 @@ import tempfile
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.utils.flop_counter import FlopCounterMode
 
 from burnish.errors import InternalError, InvalidModel, UnsupportedModel
 from burnish.formats.canonical import write_canonical
+from burnish.formats.pt2 import checked_model
 
 __all__ = [
     "batch_range",
@@ -34,8 +36,8 @@ def clean_archive(source: Path, destination: Path) -> None:
     Raises:
         InvalidModel: the archive is not clean; nothing of it was loaded.
     """
-    with source.open("rb") as file, zipfile.ZipFile(file) as archive, destination.open("xb") as written:
-        write_canonical(archive, archive.namelist()[0].split("/")[0], written)
+    with source.open("rb") as file, checked_model(file) as model, destination.open("xb") as written:
+        write_canonical(model, written)
 
 
 def load_program(path: Path) -> ExportedProgram:
@@ -83,8 +85,7 @@ def save_program(program: ExportedProgram, path: Path) -> None:
                 f"torch can't save this program: {type(error).__name__}: {error}",
                 cure="Report it with the recipe that led here.",
             ) from error
-        with zipfile.ZipFile(raw) as archive, path.open("xb") as written:
-            write_canonical(archive, "model", written)
+        clean_archive(raw, path)
 
 
 def _inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
@@ -108,14 +109,13 @@ def input_names(program: ExportedProgram) -> tuple[str, ...]:
 def batch_range(program: ExportedProgram) -> tuple[int, int | None]:
     """The least and largest batch it runs at (`None`: no upper bound); both are the same for a static export."""
     for _, value in _inputs(program):
-        first = value.shape[0] if value.dim() else 1
-        if isinstance(first, torch.SymInt):
-            bounds = program.range_constraints.get(first.node.expr)
-            if bounds is None:
-                return 1, None
-            upper = bounds.upper
-            return max(1, int(bounds.lower)), int(upper) if upper.is_Integer else None
-        return int(first), int(first)
+        first: int | torch.SymInt = value.shape[0]
+        if type(first) is int:
+            return first, first
+        bounds = program.range_constraints.get(cast(torch.SymInt, first).node.expr)
+        if bounds is None:
+            return 1, None
+        return max(1, int(bounds.lower)), int(bounds.upper) if bounds.upper.is_Integer else None
     raise UnsupportedModel("It takes no inputs.", cure="Export it with at least one tensor as input.")
 
 
@@ -153,13 +153,33 @@ def summary(program: ExportedProgram) -> tuple[int, int, dict[str, int]]:
         operator is called.
     """
     parameters = sum(tensor.numel() for tensor in program.state_dict.values())
-    calls = Counter(str(node.target) for node in program.graph.nodes if node.op == "call_function")
+    targets = (node.target for node in program.graph.nodes if node.op == "call_function")
+    calls = Counter(str(target) if isinstance(target, OpOverload) else target.__name__ for target in targets)
     return parameters, _flops(program), dict(sorted(calls.items()))
 
 
 def _flops(program: ExportedProgram) -> int:
     low, _ = batch_range(program)
     inputs = example_inputs(program, low, seed=0)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+    with counter, torch.no_grad():
         program.module()(*inputs)
-    return cast(int, counter.get_total_flops()) // low
+    return counter.get_total_flops() // low
+
+
+def _rnn_flops(x: torch.Size, input_weights: torch.Size, hidden_weights: torch.Size, *_: object, **__: object) -> int:
+    """One layer and direction of an LSTM over `x` (steps, batch, features): both matrix products of every step."""
+    return 2 * x[0] * x[1] * (input_weights.numel() + hidden_weights.numel())
+
+
+def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    """Both products of attention over (batch, heads, length, features)."""
+    batch, heads, length, features = query
+    return 2 * batch * heads * length * key[2] * (features + value[3])
+
+
+_UNCOUNTED: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.mkldnn_rnn_layer: _rnn_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+}
+"""What torch's own counter leaves out on the CPU."""

@@ -12,34 +12,30 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from burnish.formats.members import FIXED, MODEL, SAMPLE_INPUTS, data_members, read_json
+from burnish.formats.members import CONSTANTS_CONFIG, FIXED, MODEL, SAMPLE_INPUTS, WEIGHTS_CONFIG, data_members
+from burnish.formats.pt2 import CheckedModel
 
 __all__ = ["write_canonical"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _BLOCK = 1 << 20
+_DROPPED: dict[str, Any] = {"metadata": {}, "treespec_namedtuple_fields": {}}
 
 
-def write_canonical(source: zipfile.ZipFile, root: str, destination: BinaryIO) -> None:
-    """Writes the canonical form of a program archive.
-
-    Args:
-        source: an archive that `burnish.formats.pt2` accepted, or that `torch.export.save` just wrote here.
-        root: the folder inside it that all members lie in.
-        destination: empty and writable.
-    """
+def write_canonical(model: CheckedModel, destination: BinaryIO) -> None:
+    """Writes the canonical form of a checked archive to an empty, writable file."""
+    archive = model.archive
     with zipfile.ZipFile(destination, "w", zipfile.ZIP_STORED) as target:
         for name, content in FIXED.items():
             target.writestr(_info(name), content)
-        for name in data_members(source, root):
+        for name in data_members(archive.zip, archive.root):
             info = _info(name)
-            info.file_size = source.getinfo(f"{root}/{name}").file_size  # zipfile picks zip64 by it
-            with source.open(f"{root}/{name}") as reader, target.open(info, "w") as writer:
+            info.file_size = archive.sizes[name]  # zipfile picks zip64 by it
+            with archive.zip.open(f"{archive.root}/{name}") as reader, target.open(info, "w") as writer:
                 shutil.copyfileobj(reader, writer, _BLOCK)
-        for kind in ("weights", "constants"):
-            name = f"data/{kind}/model_{kind}_config.json"
-            target.writestr(_info(name), _json(read_json(source, f"{root}/{name}")))
-        target.writestr(_info(MODEL), _json(_stripped(read_json(source, f"{root}/{MODEL}"))))
+        for name in (WEIGHTS_CONFIG, CONSTANTS_CONFIG):
+            target.writestr(_info(name), _json(archive.json(name)))
+        target.writestr(_info(MODEL), _json(_stripped(model.program)))
         target.writestr(_info(SAMPLE_INPUTS), b"")
 
 
@@ -56,14 +52,26 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def _stripped(program: dict[str, Any]) -> dict[str, Any]:
-    module = {**program["graph_module"], "metadata": {}}
-    _strip_graph(module["graph"])
-    return {**program, "graph_module": module, "guards_code": []}
+    module = program["graph_module"]
+    return {
+        **program,
+        "graph_module": {**module, **_DROPPED, "graph": _stripped_graph(module["graph"])},
+        "guards_code": [],
+    }
 
 
-def _strip_graph(graph: dict[str, Any]) -> None:
-    for node in graph["nodes"]:
-        node["metadata"] = {}
-        for argument in node["inputs"]:
-            if "as_graph" in argument["arg"]:
-                _strip_graph(argument["arg"]["as_graph"]["graph"])
+def _stripped_graph(graph: dict[str, Any]) -> dict[str, Any]:
+    """Storage offsets of values in the graph are dropped too: torch writes them, but does not read them again."""
+    values = {name: {**meta, "storage_offset": {"as_int": 0}} for name, meta in graph["tensor_values"].items()}
+    return {**graph, "tensor_values": values, "nodes": [_stripped_node(node) for node in graph["nodes"]]}
+
+
+def _stripped_node(node: dict[str, Any]) -> dict[str, Any]:
+    return {**node, "metadata": {}, "inputs": [_stripped_input(argument) for argument in node["inputs"]]}
+
+
+def _stripped_input(argument: dict[str, Any]) -> dict[str, Any]:
+    if "as_graph" not in argument["arg"]:
+        return argument
+    inner = argument["arg"]["as_graph"]
+    return {**argument, "arg": {"as_graph": {**inner, "graph": _stripped_graph(inner["graph"])}}}
