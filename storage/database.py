@@ -169,6 +169,7 @@ def _connected(connection: Any, record: object) -> None:
 
 def _began(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", True)
+    connection.exec_driver_sql(f"PRAGMA query_only={'off' if writes else 'on'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

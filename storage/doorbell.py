@@ -6,10 +6,11 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from burnish.errors import Unavailable
 
-__all__ = ["PLAN", "STEP", "Doorbell", "broker_options"]
+__all__ = ["PLAN", "STEP", "Doorbell", "broker_options", "plan_queue"]
 
 PLAN = "burnish.plan"
 """Task: plan the job with this id."""
@@ -17,6 +18,15 @@ STEP = "burnish.step"
 """Task: claim the computation of this key, and run it."""
 _PUBLISH_SECONDS = 0.9
 """Longest wait to connect to the broker, and again for its answer."""
+
+
+def plan_queue(queue: str) -> str:
+    """Where jobs to plan wait: apart from the steps, so that planning never waits for a free slot."""
+    return f"{queue}.plan"
+
+
+_CONNECTIONS = 256
+"""Most connections of one sender; they are made as threads need them."""
 
 
 def broker_options() -> dict[str, Any]:
@@ -59,6 +69,8 @@ class Doorbell:
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("burnish", broker=broker_url, set_as_current=False)
         self._app.conf.update(broker_options())
+        # Enough for all threads of a process: whoever waits for a connection waits longer than for the broker.
+        self._app.conf.broker_pool_limit = _CONNECTIONS
         self._app.conf.broker_transport_options |= {
             "socket_timeout": _PUBLISH_SECONDS,
             "socket_connect_timeout": _PUBLISH_SECONDS,
@@ -67,7 +79,7 @@ class Doorbell:
 
     def plan(self, job_id: str, queue: str, priority: int) -> None:
         """A job is queued. Raises `Unavailable`."""
-        self._ring(PLAN, job_id, queue, priority)
+        self._ring(PLAN, job_id, plan_queue(queue), priority)
 
     def step(self, key: str, queue: str, priority: int) -> None:
         """A computation is ready. Raises `Unavailable`."""
@@ -80,7 +92,7 @@ class Doorbell:
     def _ring(self, task: str, argument: str, queue: str, priority: int) -> None:
         try:
             self._app.send_task(task, args=[argument], queue=queue, priority=priority, retry=False, ignore_result=True)
-        except (OperationalError, OSError) as error:
+        except (OperationalError, RedisError, OSError) as error:
             raise Unavailable(
                 f"The broker did not take a message: {error}.",
                 cure="Check BURNISH_BROKER_URL and that Valkey runs; what is queued is rung again once it is back.",
