@@ -15,8 +15,8 @@ import ipaddress
 from urllib.parse import quote, urlsplit
 
 from apiflask import APIFlask
-from flask import Response, redirect, request
-from werkzeug.wrappers import Response as BaseResponse
+from flask import redirect, request
+from werkzeug.wrappers import Response
 
 from api.errors import Refused
 from api.services import services
@@ -54,7 +54,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check() -> BaseResponse | None:
+def _check() -> Response | None:
     _refuse_foreign()
     if not services().settings.tokens:
         _refuse_rebound()

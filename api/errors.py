@@ -126,7 +126,10 @@ def _http(error: HTTPError) -> Response:
     """What Flask or APIFlask refused: unknown address, method, query parameters that don't validate."""
     faults = _query_faults(error.detail)
     detail = " ".join(str(fault) for fault in faults) or f"{request.method} {request.path}: {error.message}."
-    return _answer(_refusal_problem(error.status_code, detail, None, faults), dict(error.headers))
+    return _answer(
+        _refusal_problem(error.status_code, detail, None, faults),
+        {name: str(value) for name, value in dict(error.headers).items()},
+    )
 
 
 def _refusal_problem(status: int, detail: str, cure: str | None, faults: Sequence[Fault]) -> Problem:

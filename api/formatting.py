@@ -53,11 +53,15 @@ _FORMS = {"seconds": seconds, "times": times, "points": points}
 
 
 def interval(value: Estimate | None, form: str) -> str | Markup:
-    """The value, and its interval under it."""
+    """The value, and its interval under it: without the unit where that is the value's own."""
     if value is None:
         return NONE
     write = _FORMS[form]
-    return Markup("{} <small>[{}, {}]</small>").format(write(value.value), write(value.low), write(value.high))
+    shown, low, high = write(value.value), write(value.low), write(value.high)
+    unit = shown.lstrip("−0123456789.e+-")
+    if low.endswith(unit) and high.endswith(unit):
+        low, high = low.removesuffix(unit), high.removesuffix(unit)
+    return Markup("{} <small>[{}, {}]</small>").format(shown, low, high)
 
 
 def clock(moment: datetime) -> str:

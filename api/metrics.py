@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from apiflask import APIFlask
 from flask import Response, g, request
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.sql.expression import FromClause
 
 from burnish.errors import BurnishError
@@ -80,8 +81,8 @@ class _Rows(Collector):
 
 def _by_state(tx: Transaction, name: str, table: FromClause) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"burnish_{name}", f"{name.capitalize()} by state.", labels=("state",))
-    counted = select(table.c.state, func.count()).group_by(table.c.state)
-    found = {state: int(count) for state, count in tx.execute(counted)}
+    counted: Select[Any] = select(table.c.state, func.count().label("rows")).group_by(table.c.state)
+    found = {row.state: int(row.rows) for row in tx.execute(counted)}
     for state in _STATES[name]:
         family.add_metric((state,), found.get(state, 0))
     return family

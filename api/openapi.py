@@ -1,7 +1,8 @@
 """Completes the OpenAPI document that APIFlask collects from the routes.
 
 1. Schemas get plain names (`StepResource`, not `JobResource.StepResource`), each once.
-2. `x-body` of a route becomes its request body: media type → name of a schema, or `bytes`.
+2. `x-body` of a route becomes its request body: media type → name of a schema, `bytes` or `text`; `x-content` the
+   same of its responses: status → media type → schema.
 3. Every error response is a problem document; those that any route can give are added to each.
 4. Documents (GET, JSON) have an ETag, take `If-None-Match` and may answer 304. Every POST takes `Idempotency-Key`.
 """
@@ -42,9 +43,10 @@ IF_NONE_MATCH: JsonObject = {
 ETAG: JsonObject = {"ETag": {"schema": {"type": "string"}, "description": "Changes with the document (weak)."}}
 
 
-def complete(spec: JsonObject) -> JsonObject:
-    """The finished document. Its input is not used again, and may be changed."""
-    spec = _with_plain_names(spec)
+def complete(collected: JsonObject | str) -> JsonObject | str:
+    """The finished document."""
+    assert isinstance(collected, dict)  # text would be YAML, which is not what the app is set to
+    spec = _with_plain_names(collected)
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPError", "ValidationError"):
         schemas.pop(unused, None)
@@ -94,6 +96,11 @@ def _complete_operation(path: str, method: str, operation: JsonObject) -> None:
     if method == "post":
         parameters.append(IDEMPOTENCY)
     responses: JsonObject = operation["responses"]
+    contents = operation.pop("x-content", {})
+    for status, content in contents.items():
+        responses[status]["content"] = {kind: _content(name) for kind, name in content.items()}
+        if not content:
+            del responses[status]["content"]
     if method == "get" and "application/json" in responses.get("200", {}).get("content", {}) and path not in _PROBES:
         parameters.append(IF_NONE_MATCH)
         responses["200"].setdefault("headers", {}).update(ETAG)
@@ -106,7 +113,9 @@ def _complete_operation(path: str, method: str, operation: JsonObject) -> None:
     if parameters and not path.startswith("/healthz") and any(item["in"] == "query" for item in parameters):
         responses.setdefault("422", {"description": "A parameter has a fault."})
     for status, response in responses.items():
-        if status[0] in "45" and path not in _PROBES:
+        if status[0] == "3":
+            response.pop("content", None)
+        if status[0] in "45" and status not in contents:
             response["content"] = {"application/problem+json": _content("Problem")}
     operation["responses"] = dict(sorted(responses.items()))
 
@@ -114,6 +123,8 @@ def _complete_operation(path: str, method: str, operation: JsonObject) -> None:
 def _content(schema: str) -> JsonObject:
     if schema == "bytes":
         return {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
+    if schema == "text":
+        return {"schema": {"type": "string"}}
     return {"schema": {"$ref": f"#/components/schemas/{schema}"}}
 
 

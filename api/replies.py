@@ -29,7 +29,9 @@ def reply(
     body = document.model_dump_json()
     response = Response(body, status, headers=dict(headers or {}), mimetype="application/json")
     _tag(response, etag or hashlib.sha256(body.encode()).hexdigest()[:32])
-    return response.make_conditional(request) if status == 200 else response
+    if status == 200:
+        response.make_conditional(request)
+    return response
 
 
 def unchanged(etag: str, headers: Mapping[str, str] | None = None) -> Response | None:

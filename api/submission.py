@@ -63,11 +63,11 @@ def check(tx: Transaction, document: Mapping[str, Any]) -> Order:
 def _model_faults(
     signature: Signature, dataset: Dataset | None, recipe: Recipe | None, target: Target | None
 ) -> Iterator[Fault]:
-    if target:
-        yield from _batch_faults(signature, target)
     if dataset:
         schema = DatasetSchema.model_validate(dataset.schema)
-        yield from fit_faults(schema, signature, target.batch if target else 1, "/dataset")
+        yield from fit_faults(schema, signature, (target or Target()).batch)
+    elif target:
+        yield from _batch_faults(signature, target)  # else `fit_faults` has looked at it
     if dataset and recipe:
         yield from goal_faults(recipe, signature, labelled=dataset.labelled)
 

@@ -30,12 +30,15 @@ class ArtifactQuery(Document):
 @blueprint.input(ArtifactQuery, location="query")
 @blueprint.doc(
     responses={
-        200: {"description": "The bytes.", "content": {"application/octet-stream": {"schema": {"type": "string"}}}},
-        206: {"description": "The range.", "content": {"application/octet-stream": {"schema": {"type": "string"}}}},
+        200: "The bytes.",
+        206: "The range.",
         304: "Not changed: the same digest is always the same bytes.",
         404: "No upload and no result has this digest.",
         416: "Nothing of the range is inside the file.",
-    }
+    },
+    extensions={
+        "x-content": {"200": {"application/octet-stream": "bytes"}, "206": {"application/octet-stream": "bytes"}}
+    },
 )
 def get_artifact(digest: str, query_data: ArtifactQuery) -> Response:
     """Download an artifact

@@ -34,12 +34,15 @@ class EventsQuery(Document):
 @blueprint.output(Page[EventResource])
 @blueprint.doc(
     responses={
-        200: {
-            "description": "Oldest first; `next` is the id to ask after. With `Accept: text/event-stream` a stream.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        },
+        200: "Oldest first; `next` is the id to ask after. With `Accept: text/event-stream` a stream.",
         204: "To a stream that is resumed: the job is finished, and all its events were sent.",
-    }
+    },
+    extensions={
+        "x-content": {
+            "200": {"application/json": "EventResourcePage", "text/event-stream": "text"},
+            "204": {},
+        }
+    },
 )
 def list_events(id: str, query_data: EventsQuery) -> Response:
     """Get a job's events, or follow them as a stream

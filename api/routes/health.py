@@ -40,7 +40,10 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 @blueprint.output(Readiness)
-@blueprint.doc(responses={503: {"description": "A part is away: the same document."}})
+@blueprint.doc(
+    responses={503: "A part is away: the same document."},
+    extensions={"x-content": {"503": {"application/json": "Readiness"}}},
+)
 def readyz() -> Response:
     """Whether database, blob store and broker answer"""
     parts = states(services())
@@ -50,9 +53,7 @@ def readyz() -> Response:
 
 
 @blueprint.get("/metrics")
-@blueprint.doc(
-    responses={200: {"description": "Text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}}
-)
+@blueprint.doc(responses={200: "Text format."}, extensions={"x-content": {"200": {"text/plain": "text"}}})
 def metrics() -> Response:
     """Metrics for Prometheus"""
     return Response(current_app.extensions["burnish.metrics"].text(), content_type=CONTENT_TYPE_LATEST)

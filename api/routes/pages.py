@@ -99,7 +99,7 @@ def enter() -> BaseResponse:
     target = _local(request.form.get("next", "/"))
     if not accepted(token, services().settings.tokens):
         return Response(render_template("login.html", next=target, wrong=True), 401)
-    response = redirect(target, 303, Response=Response)
+    response = redirect(target, 303)
     keep_token(response, token)
     return response
 
@@ -136,10 +136,20 @@ def _job(id: str) -> dict[str, Any]:
         "goal": shown.spec.recipe.goal,
         "chart": chart_of(shown.verdict) if shown.verdict else None,
         "basis": _basis(shown),
+        "owners": _owners(shown),
         "unfinished": shown.state not in FINISHED,
         "fragment_url": f"/jobs/{id}/fragment",
         "etag": f"{id}.{record.revision}",
     }
+
+
+def _owners(job: JobResource) -> dict[str, str]:
+    """Digest of a file → the candidates that it is of."""
+    found: dict[str, list[str]] = {}
+    for item in job.verdict.candidates if job.verdict else ():
+        if item.artifact:
+            found.setdefault(item.artifact.digest, []).append(item.name)
+    return {digest: ", ".join(names) for digest, names in found.items()}
 
 
 def _basis(job: JobResource) -> str:
@@ -171,7 +181,8 @@ def _fragment(name: str, **context: Any) -> Response:
     response.headers["Cache-Control"] = "private, no-store"
     if context["unfinished"]:
         response.headers["Retry-After"] = "1"
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def _hash(body: str) -> str:
