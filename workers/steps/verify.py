@@ -1,0 +1,159 @@
+"""The step that reloads an artifact in a fresh process without Burnish, and holds its outputs against two programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from burnish.errors import UnsupportedModel
+from burnish.recipe import Backend
+from workers.backends import BACKENDS_BY_NAME
+from workers.datasets import read_samples
+from workers.measure.contender import Contender, ContenderFailed, loader_of
+from workers.measure.quality import Array, assess, sqnr_db
+from workers.measure.reproduction import Refused, cases, check_cases, rows, tolerance_of
+from workers.programs import batch_range, input_names, load_program
+from workers.steps.base import Made, Step, StepContext
+
+__all__ = ["Verify"]
+
+BLOCKED = ("torchao",)
+"""An artifact needs its runtime alone, not what made it."""
+SECONDS = 300.0
+"""For loading, and for one case of the checks."""
+QUALITY_BATCH = 64
+"""Samples per call when quality is judged, or the target's batch if that is larger."""
+
+
+class Verify(Step):
+    """Checks one artifact.
+
+    Inputs: `program` (what the artifact was made from), `original`, `artifact`, `heldout`.
+    Report: `quality`, `checks`, `load_seconds`, `discordant` and `mcnemar_p`; or `refused` with the reason.
+    """
+
+    name: ClassVar[str] = "verify"
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "numpy")
+    depends_on_isa: ClassVar[bool] = True
+
+    def run(self, context: StepContext) -> Made:
+        """Raises:
+        UnsupportedModel: an output of the original has no batch dimension.
+        """
+        backend: Backend = context.settings["backend"]
+        try:
+            with Contender(
+                loader=loader_of(backend),
+                artifact=context.inputs["artifact"],
+                filename=BACKENDS_BY_NAME[backend].filename,
+                threads=context.target.threads,
+                folder=context.folder / "contender",
+                blocked=BLOCKED,
+            ) as contender:
+                return Made(report=verify(contender, context))
+        except (Refused, ContenderFailed) as reason:
+            return Made(report={"refused": str(reason)})
+
+
+def verify(contender: Contender, context: StepContext) -> dict[str, Any]:
+    """All checks of one contender that is started and not loaded yet.
+
+    Raises:
+        Refused, ContenderFailed: it is wrong.
+    """
+    original, program = (load_program(context.inputs[role]) for role in ("original", "program"))
+    samples = read_samples(context.inputs["heldout"], input_names(original))
+    inputs = [each.numpy() for each in samples.inputs]
+    targets = None if samples.targets is None else samples.targets.numpy()
+    batches, batch = batch_range(program), context.target.batch
+    every = cases(inputs, batches, batch)
+
+    context.progress(0.0, "running the original")
+    size = _within(max(batch, QUALITY_BATCH), batches)
+    wanted = in_batches(_runner(original), inputs, size)
+    widest = max((case for case in every if not case.edge), key=lambda case: case.batch)
+    tolerance = tolerance_of(is_quantized(program), _program_db(original, program, widest.inputs))
+
+    context.progress(0.1, "loading the artifact")
+    seconds = contender.load(SECONDS)
+    checks = check_cases(
+        contender,
+        every,
+        _runner(program),
+        tolerance,
+        SECONDS,
+        lambda share, doing: context.progress(0.1 + 0.6 * share, doing),
+    )
+    context.progress(0.7, "judging quality on held-out data")
+    given = in_batches(lambda part: contender.check(part, 1, SECONDS)[0], inputs, size)
+    _require_finite(wanted, given)
+    found = assess(wanted, given, targets, context.seed)
+    return {
+        "quality": found.quality.model_dump(mode="json"),
+        "checks": checks,
+        "needed_db": tolerance.floats_db,
+        "load_seconds": seconds,
+        "discordant": [found.only_original, found.only_candidate],
+        "mcnemar_p": found.mcnemar_p,
+    }
+
+
+def is_quantized(program: ExportedProgram) -> bool:
+    """True if the program rounds to integers somewhere."""
+    return any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
+
+
+def in_batches(run: Callable[[Sequence[Array]], list[Array]], inputs: Sequence[Array], size: int) -> list[Array]:
+    """Outputs for all samples, `size` at a time; the last batch is filled up and cut again.
+
+    Raises:
+        UnsupportedModel: an output's first dimension is not the batch.
+    """
+    count, parts = len(inputs[0]), []
+    for start in range(0, count, size):
+        outputs = run([rows(each, size, start) for each in inputs])
+        for index, output in enumerate(outputs):
+            if output.ndim == 0 or output.shape[0] != size:
+                raise UnsupportedModel(
+                    f"Output {index} has the shape {output.shape} at batch {size}: dimension 0 is not the batch.",
+                    cure="Export a model whose outputs all have the batch as their first dimension.",
+                )
+        parts.append([output[: count - start] for output in outputs])
+    return [np.concatenate(same) for same in zip(*parts, strict=True)]
+
+
+def _runner(program: ExportedProgram) -> Callable[[Sequence[Array]], list[Array]]:
+    """The program as torch runs it, on arrays."""
+    module = program.module()
+
+    def run(inputs: Sequence[Array]) -> list[Array]:
+        with torch.inference_mode():
+            outputs = module(*(torch.from_numpy(np.array(each)) for each in inputs))
+        return [leaf.numpy() for leaf in pytree.tree_leaves(outputs)]
+
+    return run
+
+
+def _program_db(original: ExportedProgram, program: ExportedProgram, inputs: Sequence[Array]) -> float:
+    return sqnr_db(_runner(original)(inputs), _runner(program)(inputs))
+
+
+def _within(size: int, batches: tuple[int, int | None]) -> int:
+    low, high = batches
+    return max(low, size if high is None else min(size, high))
+
+
+def _require_finite(wanted: Sequence[Array], given: Sequence[Array]) -> None:
+    for index, (one, other) in enumerate(zip(wanted, given, strict=True)):
+        if np.issubdtype(one.dtype, np.floating):
+            broken = int((np.isfinite(one) & ~np.isfinite(other)).sum())
+            if broken:
+                raise Refused(
+                    f"finite: on held-out data, {broken} of {one.size} values of output {index} are NaN or infinite "
+                    "where the original's are not."
+                )
