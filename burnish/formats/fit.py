@@ -65,7 +65,7 @@ def _sample_faults(schema: DatasetSchema, where: str) -> list[Fault]:
     return [
         Fault(
             where=where,
-            message=f"{schema.samples} samples are too few: half of them calibrate, the other half is held out to judge.",
+            message=f"{schema.samples} samples are too few: half of them calibrate, the other half judges.",
             cure=f"Send at least {FEWEST_SAMPLES}, better some hundreds.",
         )
     ]
