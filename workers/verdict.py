@@ -146,7 +146,7 @@ def _at_most(name: str, limit: float, value: float, enough: str) -> Limit:
 
 def _up(value: float, digits: int) -> float:
     """Rounded up, so that the advice is enough; a hair less, so that 1.35 does not become 1.36."""
-    return math.ceil(value * 10**digits - 1e-6) / 10**digits
+    return math.ceil(value * 10.0**digits - 1e-6) / 10.0**digits
 
 
 def _best(goal: Goal, within: Sequence[_Standing]) -> _Standing:

@@ -29,7 +29,8 @@ def target_missed(nearest: Candidate, limits: Sequence[Limit]) -> str:
     missed = [limit for limit in limits if not limit.met]
     reasons = " and ".join(f"`{each.name}` ({_shown(each)})" for each in missed)
     advice = " ".join(each.advice for each in missed if each.advice)
-    return f"No candidate met every limit. The nearest, {_title(nearest)}, is {_speed(nearest)}, but misses {reasons}. {advice}"
+    found = f"The nearest, {_title(nearest)}, is {_speed(nearest)}, but misses {reasons}."
+    return f"No candidate met every limit. {found} {advice}"
 
 
 def no_gain(goal: Goal, closest: Candidate | None, candidates: Sequence[Candidate]) -> str:
