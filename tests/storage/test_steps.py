@@ -1,0 +1,164 @@
+"""Steps: when they can be bound, what binding tells, and what can't be done twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from burnish.errors import Conflict, InternalError
+from storage import jobs, steps
+from storage.records import Step
+from storage.steps import PlannedStep
+from storage.tables import steps as table
+from tests.storage.scene import Clock, Scene, chain
+
+
+def resolvable(scene: Scene, job_id: str) -> list[str]:
+    with scene.database.read() as tx:
+        return [step.name for step in steps.waiting_with_inputs_done(tx, job_id)]
+
+
+def skip(scene: Scene, step: Step, reason: str = "nothing to verify") -> None:
+    with scene.database.begin() as tx:
+        steps.skip(tx, step, reason)
+
+
+def test_steps_come_in_the_planners_order(scene: Scene) -> None:
+    job_id = scene.running(*chain("zeta", "alpha", "mid"))
+    assert list(scene.steps(job_id)) == ["zeta", "alpha", "mid"]
+
+
+def test_a_step_waits_for_the_steps_it_reads_from(scene: Scene) -> None:
+    job_id = scene.running(*chain("capture", "prune"))
+    assert resolvable(scene, job_id) == ["capture"]
+    scene.bind(job_id, "capture", "k")
+    assert resolvable(scene, job_id) == []
+    scene.commit(scene.won().attempt)
+    assert resolvable(scene, job_id) == ["prune"]
+
+
+def test_a_step_waits_for_all_of_them(scene: Scene) -> None:
+    both = {"inputs": {"program": "prune-0.5.out", "original": "capture.out", "raw": "sha256:" + "0" * 64}}
+    last = PlannedStep(name="verify", op="verify", spec=both, queue="cpu")
+    job_id = scene.running(*chain("capture", "prune-0.5"), last)
+    scene.bind(job_id, "capture", "a")
+    scene.commit(scene.won("a").attempt, "a")
+    assert resolvable(scene, job_id) == ["prune-0.5"]
+    scene.bind(job_id, "prune-0.5", "b")
+    scene.commit(scene.won("b").attempt, "b")
+    assert resolvable(scene, job_id) == ["verify"]
+
+
+def test_a_failed_step_is_settled_only_if_it_is_optional(scene: Scene) -> None:
+    for optional, expected in (((), []), (("lower",), ["verify"])):
+        job_id = scene.running(*chain("lower", "verify", optional=optional))
+        scene.bind(job_id, "lower", "k")
+        scene.fail(scene.won().attempt)
+        assert resolvable(scene, job_id) == expected
+
+
+def test_a_skipped_step_is_settled(scene: Scene) -> None:
+    job_id = scene.running(*chain("lower", "verify"))
+    skip(scene, scene.steps(job_id)["lower"])
+    assert resolvable(scene, job_id) == ["verify"]
+    assert scene.steps(job_id)["lower"].why == {"hit": False, "skipped": "nothing to verify"}
+    assert scene.kinds(job_id)[-1] == "step.canceled"
+
+
+def test_only_a_waiting_step_can_be_skipped(scene: Scene) -> None:
+    job_id = scene.ready()
+    with pytest.raises(Conflict, match="not waiting any more"):
+        skip(scene, scene.steps(job_id)["capture"])
+
+
+def test_a_step_can_be_bound_once(scene: Scene) -> None:
+    job_id = scene.running()
+    scene.bind(job_id, "capture", "k")
+    with pytest.raises(Conflict, match="not waiting any more"):
+        scene.bind(job_id, "capture", "other")
+    assert scene.steps(job_id)["capture"].key == "k"
+
+
+def test_the_steps_of_an_ended_job_can_not_be_bound(scene: Scene) -> None:
+    job_id = scene.running()
+    scene.cancel(job_id)
+    with pytest.raises(Conflict, match="not waiting any more"):
+        scene.bind(job_id, "capture", "k")
+
+
+def test_a_refused_binding_leaves_no_computation(scene: Scene) -> None:
+    job_id = scene.running()
+    scene.cancel(job_id)
+    with pytest.raises(Conflict):
+        scene.bind(job_id, "capture", "k")
+    assert scene.due() == []
+
+
+def test_a_binding_may_narrow_what_is_run(scene: Scene) -> None:
+    job_id = scene.running()
+    with scene.database.begin() as tx:
+        jobs.lock(tx, job_id)
+        (step,) = steps.of_job(tx, job_id)
+        steps.bind(
+            tx, replace(step, spec={"contenders": ["a"]}), key="k", inputs={}, key_parts={}, queue="cpu",
+            environment="here", alone=True, priority=5,
+        )  # fmt: skip
+    claim = scene.won()
+    assert (claim.spec, claim.alone) == ({"contenders": ["a"]}, True)
+    assert scene.steps(job_id)["capture"].spec == {"contenders": ["a"]}
+
+
+def test_a_step_shows_its_computation(scene: Scene, clock: Clock) -> None:
+    job_id, attempt = scene.leased()
+    scene.heartbeat(attempt, progress=0.25, doing="tracing")
+    step = scene.steps(job_id)["capture"]
+    assert (step.progress, step.doing, step.worker, step.attempt) == (0.25, "tracing", "w1", 1)
+    assert (step.started_at, step.inputs) == (clock.now, {"in": "0" * 64})
+
+
+def test_a_first_key_has_nothing_to_differ_from(scene: Scene) -> None:
+    why = scene.bind(scene.running(), "capture", "k", parts={"seed": 0}).why
+    assert why == {"hit": False, "known": None, "nearest": None, "differs": []}
+
+
+def test_a_miss_names_the_parts_that_differ_from_the_nearest_key(scene: Scene, clock: Clock) -> None:
+    for key, parts in (
+        ("near", {"seed": 0, "torch": "2.13", "settings": {"ratio": 0.5}}),
+        ("far", {"seed": 1, "torch": "2.12", "settings": {"ratio": 0.5}}),
+    ):
+        scene.bind(scene.running(), "capture", key, parts=parts)
+        clock.pass_(1)
+    parts = {"seed": 0, "torch": "2.13", "settings": {"ratio": 0.7}, "isa": "avx2"}
+    why = scene.bind(scene.running(), "capture", "new", parts=parts).why
+    assert why == {"hit": False, "known": None, "nearest": "near", "differs": ["isa", "settings"]}
+
+
+def test_a_miss_is_compared_with_the_same_operation_only(scene: Scene) -> None:
+    scene.bind(scene.running(*chain("prune")), "prune", "other", parts={"seed": 0})
+    why = scene.bind(scene.running(), "capture", "k", parts={"seed": 0}).why
+    assert why is not None
+    assert why["nearest"] is None
+
+
+def test_a_hit_says_so(scene: Scene) -> None:
+    _, attempt = scene.leased()
+    scene.commit(attempt)
+    why = scene.steps(scene.ready())["capture"].why
+    assert why == {"hit": True, "known": "done", "nearest": "k", "differs": []}
+
+
+def test_a_shared_key_is_told_from_a_hit(scene: Scene) -> None:
+    scene.leased()
+    why = scene.steps(scene.ready())["capture"].why
+    assert why is not None
+    assert (why["hit"], why["known"]) == (False, "leased")
+
+
+@pytest.mark.parametrize(
+    "values", [{"state": "odd"}, {"state": "ready"}, {"state": "failed"}, {"hit": True}, {"key": "unknown"}]
+)
+def test_the_database_refuses_a_step_that_no_state_allows(scene: Scene, values: dict[str, object]) -> None:
+    scene.running()
+    with pytest.raises(InternalError, match="refused a statement"), scene.database.begin() as tx:
+        tx.execute(table.update().values(**values))
