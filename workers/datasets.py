@@ -16,6 +16,8 @@ from workers.passes.base import Samples
 
 __all__ = ["read_samples", "write_samples"]
 
+_STORED_ONLY = (torch.uint16, torch.uint32, torch.uint64)
+
 
 def read_samples(path: Path, names: Sequence[str] = ()) -> Samples:
     """Reads a dataset, which is checked again first. Nothing in it is unpickled.
@@ -31,7 +33,12 @@ def read_samples(path: Path, names: Sequence[str] = ()) -> Samples:
         schema = inspect_dataset(file)
     arrays = load_file(path) if schema.format == "safetensors" else _read_npz(path)
     order = arrange(tuple(arrays), names)
-    return Samples(tuple(arrays[name] for name in order), arrays.get(TARGETS))
+    return Samples(tuple(arrays[name] for name in order), _labels(arrays.get(TARGETS)))
+
+
+def _labels(targets: torch.Tensor | None) -> torch.Tensor | None:
+    """Labels of the unsigned types that torch can hold but not compute with become int64."""
+    return targets.long() if targets is not None and targets.dtype in _STORED_ONLY else targets
 
 
 def _read_npz(path: Path) -> dict[str, torch.Tensor]:

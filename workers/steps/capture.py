@@ -26,7 +26,7 @@ class Capture(Step):
     name: ClassVar[str] = "capture"
 
     def run(self, context: StepContext) -> Made:
-        """Raises `InvalidModel` (not clean, or torch can't load it) or `UnsupportedModel` (it does not run as declared)."""
+        """Raises `InvalidModel` (not clean, or not loadable) or `UnsupportedModel` (it does not run as declared)."""
         context.progress(0.0, "checking the archive")
         with context.inputs["model"].open("rb") as file:
             signature = inspect_model(file)
