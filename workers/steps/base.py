@@ -49,6 +49,10 @@ class Step(ABC):
     alone: ClassVar[bool] = False
     """True if nothing else may run on the host meanwhile (measuring)."""
 
+    def parts(self) -> tuple[object, ...]:
+        """Objects it is made of, whose classes' modules and libraries count as its own in the cache key."""
+        return ()
+
     @abstractmethod
     def run(self, context: StepContext) -> Made:
         """Does the work."""

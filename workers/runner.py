@@ -1,0 +1,234 @@
+"""Runs one computation from its doorbell to its commit.
+
+Rules:
+
+1. Claim first; no lease, no work. A worker that would compute another key (other code, versions, processor) leaves it.
+2. While it runs, the lease is renewed. If it is lost, or a cancel comes, every process of the step is killed.
+3. Outputs go to the blob store before SQL names them. The result, and what it makes ready in every job that waits for
+   it, is one transaction, fenced by the attempt's number.
+4. A `user` error is final. Others are tried again with a growing pause, three attempts in all; each reason is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from burnish.errors import BurnishError, InternalError, NotFound, ResourceError, StepTimeout, Unavailable
+from burnish.settings import Settings
+from storage import blob_index, computations
+from storage.blobs import Blob, BlobStore
+from storage.database import Database, Transaction
+from storage.doorbell import Doorbell
+from storage.records import Claim
+from workers.advance import advance_all, take_up
+from workers.attempt import Bounds, Failed, run_attempt
+from workers.dispatch import next_step, ring_steps
+from workers.host_lock import HostLock
+from workers.keys import KeyMaker
+from workers.lease import Lease
+from workers.scratch import Scratch
+from workers.zygote_client import Zygote
+
+__all__ = ["Runner"]
+
+logger = logging.getLogger(__name__)
+
+_FINAL = frozenset({"user", StepTimeout.code})
+"""Error classes and codes that another attempt would only repeat."""
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    outputs: dict[str, Blob]
+    report: dict[str, Any]
+    peak_memory: int
+
+
+class Runner:
+    """What the tasks of one worker call. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        worker_id: str,
+        database: Database,
+        blobs: BlobStore,
+        doorbell: Doorbell,
+        zygote: Zygote,
+        keys: KeyMaker,
+        scratch: Scratch,
+        host: HostLock,
+    ) -> None:
+        self._settings = settings
+        self._worker_id = worker_id
+        self._database, self._blobs, self._doorbell = database, blobs, doorbell
+        self._zygote, self._keys, self._scratch, self._host = zygote, keys, scratch, host
+        self._leases: set[Lease] = set()
+        self._lock = threading.Lock()
+        self._draining = False
+
+    def plan(self, job_id: str) -> None:
+        """Takes up a job: plans it if it is new, and goes as far as the cache reaches."""
+        try:
+            with self._database.begin() as tx:
+                take_up(tx, job_id, self._keys)
+        except NotFound:
+            logger.info("Doorbell for job %s, which does not exist", job_id)
+            return
+        ring_steps(self._database, self._doorbell)
+
+    def execute(self, key: str) -> None:
+        """Claims a computation and runs it to its end, and then the next that is ready; does nothing if it is not to
+        be had."""
+        following: str | None = key
+        while following is not None and self._run(following):
+            following = None if self._draining else next_step(self._database, self._doorbell, self._settings.queues)
+
+    def _run(self, key: str) -> bool:
+        claim = self._claim(key)
+        if claim is None:
+            return False
+        began = time.monotonic()
+        with Lease(self._database, key, claim.attempt, self._settings.lease_seconds) as lease:
+            self._register(lease)
+            try:
+                with self._host.hold(claim.alone, lease.pause) as inside:
+                    made = self._attempt(claim, lease) if inside else None
+                self._settle(claim, lease, made, time.monotonic() - began)
+            finally:
+                self._leases.discard(lease)
+        return True
+
+    def drain(self, grace: float) -> None:
+        """Takes nothing new; what still runs after `grace` seconds is stopped and given back."""
+        self._draining = True
+        until = time.monotonic() + grace
+        while self._leases and time.monotonic() < until:
+            time.sleep(0.1)
+        with self._lock:
+            for lease in self._leases:
+                lease.end("drain")
+
+    def _register(self, lease: Lease) -> None:
+        with self._lock:
+            self._leases.add(lease)
+
+    def _claim(self, key: str) -> Claim | None:
+        if self._draining:
+            return None
+        with self._database.begin() as tx:
+            found = computations.get(tx, key)
+            if found is None or found.state not in ("ready", "leased"):
+                return None
+            mine = self._keys.key(found.op, found.spec, found.inputs).digest
+            if mine != key:
+                logger.info("%s %s was planned for another environment than this worker's", found.op, key[:12])
+                return None
+            return computations.claim(
+                tx,
+                key,
+                worker=self._worker_id,
+                environment=self._keys.environment.fingerprint,
+                ttl=self._settings.lease_seconds,
+            )
+
+    def _attempt(self, claim: Claim, lease: Lease) -> _Stored | Failed | None:
+        """Everything between the claim and the commit; errors of the store and the disk count as the attempt's."""
+        try:
+            with self._scratch.attempt(f"{claim.key[:16]}-{claim.attempt}") as folder:
+                lease.say("fetching inputs")
+                inputs = {role: self._fetch(role, digest, folder) for role, digest in claim.inputs.items()}
+                made = run_attempt(self._zygote, lease, claim, folder, inputs, self._bounds(claim))
+                if made is None or isinstance(made, Failed):
+                    return made
+                outputs = {role: self._blobs.put_file(path) for role, path in made.outputs.items()}
+                return _Stored(outputs, made.report, made.peak_memory)
+        except BurnishError as error:
+            return Failed(error.document(), 0)
+        except OSError as error:
+            return Failed(_local(error).document(), 0)
+
+    def _fetch(self, role: str, digest: str, folder: Path) -> Path:
+        try:
+            return self._blobs.fetch(digest, folder / "inputs")
+        except NotFound as error:
+            raise InternalError(
+                f"The blob of input {role!r} is gone from the store ({digest}).",
+                cure="Upload the model and the dataset again, and submit the job anew.",
+            ) from error
+
+    def _bounds(self, claim: Claim) -> Bounds:
+        cores = self._keys.environment.threads
+        return Bounds(
+            seconds=self._settings.step_seconds,
+            memory=self._settings.step_memory,
+            threads=cores if claim.alone else max(1, cores // (self._settings.slots or cores)),
+        )
+
+    def _settle(self, claim: Claim, lease: Lease, made: _Stored | Failed | None, seconds: float) -> None:
+        """Writes the end of the attempt, trying until it is written or the lease is somebody else's."""
+        key, attempt = claim.key, claim.attempt
+        if lease.stop == "lost":
+            logger.warning("The lease of %s %s was lost; its work is dropped", claim.op, key[:12])
+        elif isinstance(made, _Stored):
+            self._write(lease, lambda tx: self._commit(tx, claim, made, seconds))
+        elif isinstance(made, Failed):
+            self._write(lease, lambda tx: self._fail(tx, claim, made, seconds))
+        elif lease.stop == "cancel":
+            self._write(lease, lambda tx: computations.cancelled(tx, key, attempt))
+        else:
+            self._write(lease, lambda tx: computations.release(tx, key, attempt))
+
+    def _commit(self, tx: Transaction, claim: Claim, made: _Stored, seconds: float) -> None:
+        ids = computations.commit(
+            tx,
+            claim.key,
+            claim.attempt,
+            outputs={role: blob.digest for role, blob in made.outputs.items()},
+            report=made.report,
+            seconds=seconds,
+            peak_memory=made.peak_memory,
+        )
+        if ids is None:
+            return
+        for digest, size in sorted({(blob.digest, blob.size) for blob in made.outputs.values()}):
+            blob_index.seen(tx, digest, size)
+        advance_all(tx, ids, self._keys)
+
+    def _fail(self, tx: Transaction, claim: Claim, made: Failed, seconds: float) -> None:
+        final = not _FINAL.isdisjoint((made.error["class"], made.error["code"]))
+        ids = computations.fail(
+            tx,
+            claim.key,
+            claim.attempt,
+            error=made.error,
+            retry_in=None if final else 4.0**claim.failures,
+            seconds=seconds,
+            peak_memory=made.peak_memory,
+        )
+        advance_all(tx, ids or (), self._keys)
+
+    def _write(self, lease: Lease, work: Callable[[Transaction], ResultT]) -> ResultT | None:
+        while lease.stop != "lost":
+            try:
+                with self._database.begin() as tx:
+                    return work(tx)
+            except Unavailable as error:
+                logger.warning("The end of an attempt can't be written yet: %s", error)
+                time.sleep(0.5)
+        return None
+
+
+def _local(error: OSError) -> BurnishError:
+    return ResourceError(
+        f"The worker could not handle the step's files: {error}",
+        cure="Check space and permissions of its data folder (BURNISH_DATA).",
+    )

@@ -1,0 +1,83 @@
+"""The step that runs one pass: loads the programs, checks before and after, and accounts for what changed."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch.export import ExportedProgram
+
+from burnish.errors import InternalError, UnsupportedModel
+from workers.datasets import read_samples
+from workers.passes.base import Applied, Pass, PassContext
+from workers.programs import batch_range, input_names, load_program, save_program, summary
+from workers.steps.base import Made, Step, StepContext
+
+__all__ = ["ApplyPass"]
+
+
+class ApplyPass(Step):
+    """Runs `pass:<name>`.
+
+    Inputs: `program` (to treat), `original` (as uploaded), `calibration`. Output: `program`.
+    Report: `changed`, `layers`, `figures`, and `parameters` and `flops` of the result.
+    """
+
+    name: ClassVar[str] = "pass"
+    libraries: ClassVar[tuple[str, ...]] = ("torch",)
+
+    def __init__(self, runner: Pass[Any]) -> None:
+        self.runner = runner
+
+    def parts(self) -> tuple[object, ...]:
+        return (self.runner,)
+
+    def run(self, context: StepContext) -> Made:
+        """Raises:
+        UnsupportedModel: the pass can't treat this program at all; each reason says what to do instead.
+        """
+        settings = self.runner.settings.model_validate(context.settings)
+        program = load_program(context.inputs["program"])
+        context.progress(0.0, f"{settings.name}: checking")
+        if reasons := self.runner.requires(program, settings):
+            raise UnsupportedModel(" ".join(reasons), cure=f"Leave `{settings.name}` out.", where=settings.name)
+        original = load_program(context.inputs["original"])
+        applied = self.runner.apply(
+            program,
+            settings,
+            PassContext(
+                original=original,
+                calibration=read_samples(context.inputs["calibration"]),
+                seed=context.seed,
+                max_batch=batch_range(original)[1],
+                progress=context.progress,
+            ),
+        )
+        _check_signature(settings.name, program, applied.program)
+        path = context.folder / "program.pt2"
+        save_program(applied.program, path)
+        return Made(outputs={"program": path}, report=_account(applied))
+
+
+def _check_signature(name: str, before: ExportedProgram, after: ExportedProgram) -> None:
+    """Holds every pass to its promise: same inputs, same number of outputs, same range of the batch."""
+    for what, one, other in (
+        ("inputs", input_names(before), input_names(after)),
+        ("outputs", len(before.graph_signature.user_outputs), len(after.graph_signature.user_outputs)),
+        ("batch range", batch_range(before), batch_range(after)),
+    ):
+        if one != other:
+            raise InternalError(
+                f"`{name}` changed the program's {what} from {one} to {other}.",
+                cure=f"Leave `{name}` out, and report it as a bug of Burnish.",
+            )
+
+
+def _account(applied: Applied) -> dict[str, Any]:
+    parameters, flops, _ = summary(applied.program)
+    return {
+        "changed": applied.changed,
+        "layers": [layer.model_dump(mode="json") for layer in applied.layers],
+        "figures": dict(applied.figures),
+        "parameters": parameters,
+        "flops": flops,
+    }
