@@ -56,7 +56,10 @@ class Transaction:
 
     def execute(self, statement: Executable) -> CursorResult[Any]:
         """Runs one statement."""
-        result = self._connection.execute(statement)
+        try:
+            result = self._connection.execute(statement)
+        except (TypeError, ValueError) as error:  # psycopg's own, when it encodes JSON; SQLAlchemy wraps SQLite's
+            raise InternalError(f"A value can't be stored: {error}.", cure="Report this as a bug.") from error
         assert isinstance(result, CursorResult)  # what a Core statement gives; the declared type is wider
         return result
 
@@ -66,7 +69,7 @@ class Transaction:
         Waits for a transaction that is inserting the same row, and then sees what that one did.
         """
         statement = self._insert(table).values(**values).on_conflict_do_nothing()
-        return self.execute(statement).rowcount == 1
+        return self.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
 
     def upsert(self, table: Table, values: Mapping[str, Any], *, keep: frozenset[str] = frozenset()) -> None:
         """Inserts a row, or overwrites the one with its primary key, except the columns in `keep`."""

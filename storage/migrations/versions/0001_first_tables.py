@@ -52,17 +52,19 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("started_at", sa.Double()),
         sa.Column("finished_at", sa.Double()),
-        sa.CheckConstraint("(state = 'done') = (outputs IS NOT NULL)", name="ck_computations_outputs"),
-        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="ck_computations_error"),
-        sa.CheckConstraint("(state = 'leased') = (lease_until IS NOT NULL)", name="ck_computations_lease"),
-        sa.CheckConstraint("state <> 'leased' OR worker IS NOT NULL", name="ck_computations_worker"),
-        sa.CheckConstraint("state = 'leased' OR NOT cancel", name="ck_computations_cancel"),
-        sa.CheckConstraint("state IN ('ready', 'leased', 'done', 'failed', 'canceled')", name="ck_computations_state"),
+        sa.CheckConstraint("(state = 'done') = (outputs IS NOT NULL)", name=op.f("ck_computations_outputs")),
+        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name=op.f("ck_computations_error")),
+        sa.CheckConstraint("(state = 'leased') = (lease_until IS NOT NULL)", name=op.f("ck_computations_lease")),
+        sa.CheckConstraint("state <> 'leased' OR worker IS NOT NULL", name=op.f("ck_computations_worker")),
+        sa.CheckConstraint("state = 'leased' OR NOT cancel", name=op.f("ck_computations_cancel")),
         sa.CheckConstraint(
-            "state NOT IN ('ready', 'leased') OR failures < max_attempts", name="ck_computations_attempts_left"
+            "state IN ('ready', 'leased', 'done', 'failed', 'canceled')", name=op.f("ck_computations_state")
         ),
         sa.CheckConstraint(
-            "failures BETWEEN 0 AND max_attempts AND failures <= attempt", name="ck_computations_failures"
+            "state NOT IN ('ready', 'leased') OR failures < max_attempts", name=op.f("ck_computations_attempts_left")
+        ),
+        sa.CheckConstraint(
+            "failures BETWEEN 0 AND max_attempts AND failures <= attempt", name=op.f("ck_computations_failures")
         ),
         sa.PrimaryKeyConstraint("key", name="pk_computations"),
     )
@@ -153,15 +155,15 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("started_at", sa.Double()),
         sa.Column("finished_at", sa.Double()),
-        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="ck_jobs_error"),
-        sa.CheckConstraint("(state = 'succeeded') = (verdict IS NOT NULL)", name="ck_jobs_verdict"),
+        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name=op.f("ck_jobs_error")),
+        sa.CheckConstraint("(state = 'succeeded') = (verdict IS NOT NULL)", name=op.f("ck_jobs_verdict")),
         sa.CheckConstraint(
-            "(state IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)", name="ck_jobs_finished"
+            "(state IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)", name=op.f("ck_jobs_finished")
         ),
         sa.CheckConstraint(
-            "state IN ('queued', 'running', 'canceling', 'succeeded', 'failed', 'canceled')", name="ck_jobs_state"
+            "state IN ('queued', 'running', 'canceling', 'succeeded', 'failed', 'canceled')", name=op.f("ck_jobs_state")
         ),
-        sa.CheckConstraint("priority BETWEEN 0 AND 9", name="ck_jobs_priority"),
+        sa.CheckConstraint("priority BETWEEN 0 AND 9", name=op.f("ck_jobs_priority")),
         sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name="fk_jobs_dataset_id"),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name="fk_jobs_model_id"),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
@@ -193,11 +195,11 @@ def upgrade() -> None:
         sa.Column("hit", sa.Boolean(), nullable=False),
         sa.Column("why", sa.JSON(none_as_null=True)),
         sa.Column("error", sa.JSON(none_as_null=True)),
-        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="ck_steps_error"),
-        sa.CheckConstraint("NOT hit OR state = 'done'", name="ck_steps_hit"),
-        sa.CheckConstraint("state = 'canceled' OR (state = 'waiting') = (key IS NULL)", name="ck_steps_key"),
+        sa.CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name=op.f("ck_steps_error")),
+        sa.CheckConstraint("NOT hit OR state = 'done'", name=op.f("ck_steps_hit")),
+        sa.CheckConstraint("state = 'canceled' OR (state = 'waiting') = (key IS NULL)", name=op.f("ck_steps_key")),
         sa.CheckConstraint(
-            "state IN ('waiting', 'ready', 'leased', 'done', 'failed', 'canceled')", name="ck_steps_state"
+            "state IN ('waiting', 'ready', 'leased', 'done', 'failed', 'canceled')", name=op.f("ck_steps_state")
         ),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_steps_job_id"),
         sa.ForeignKeyConstraint(["key"], ["computations.key"], name="fk_steps_key"),

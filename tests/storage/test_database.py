@@ -1,0 +1,126 @@
+"""Transactions, the clock, and the driver's errors in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from burnish.errors import BadSetting, BurnishError, InternalError, Unavailable
+from storage import models
+from storage.database import Database
+from storage.tables import models as table
+from tests.storage.scene import Clock, Scene
+
+
+def test_a_block_that_raises_leaves_nothing(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.begin() as tx:
+        models.create(tx, name="m", digest="a" * 64, size=1, signature={})
+        raise ZeroDivisionError
+    with database.read() as tx:
+        assert models.list_(tx, after=None, limit=1) == []
+
+
+def test_the_clock_is_read_once_in_a_transaction(database: Database, clock: Clock) -> None:
+    with database.begin() as tx:
+        first = tx.now
+        clock.pass_(5)
+        assert tx.now == first
+
+
+def test_without_a_clock_the_databases_own_is_used(database_url: str) -> None:
+    database = Database(database_url)
+    with database.read() as tx:
+        assert abs(tx.now - time.time()) < 5
+    database.close()
+
+
+def test_a_reader_can_not_write(scene: Scene) -> None:
+    with pytest.raises(BurnishError), scene.database.read() as tx:
+        models.create(tx, name="m", digest="a" * 64, size=1, signature={})
+    scene.model()  # and the connection writes again afterwards
+
+
+def test_a_reader_sees_one_moment(scene: Scene) -> None:
+    with scene.database.read() as tx:
+        assert models.list_(tx, after=None, limit=9) == []
+        scene.model()
+        assert models.list_(tx, after=None, limit=9) == []
+
+
+def test_a_savepoint_can_be_taken_back_alone(database: Database) -> None:
+    row = {"id": "mdl_1", "name": "kept", "version": 1, "digest": "a", "size": 1, "signature": {}, "created_at": 0.0}
+    with database.begin() as tx:
+        with tx.savepoint():
+            tx.insert_new(table, row)
+        with tx.savepoint() as undo:
+            tx.insert_new(table, {**row, "id": "mdl_2", "name": "undone"})
+            undo()
+    with database.read() as tx:
+        assert list(tx.execute(select(table.c.name)).scalars()) == ["kept"]
+
+
+def test_a_number_that_is_no_json_is_refused(database: Database) -> None:
+    with pytest.raises(InternalError), database.begin() as tx:
+        models.create(tx, name="m", digest="a" * 64, size=1, signature={"loss": float("nan")})
+
+
+def test_text_in_json_comes_back_as_it_was(database: Database) -> None:
+    odd = {"log": "\0 \ud800 µ ✓", "b": 1, "a": 2}
+    with database.begin() as tx:
+        made = models.create(tx, name="m", digest="a" * 64, size=1, signature=odd)
+    assert list(made.signature.items()) == list(odd.items())
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    database = Database("postgresql://user:secret@127.0.0.1:1/none")
+    with pytest.raises(Unavailable, match="did not answer") as caught, database.begin():
+        pass
+    assert "secret" not in str(caught.value)
+
+
+def test_a_lost_connection_is_unavailable_and_the_next_one_works(postgres_server: str) -> None:
+    database = Database(postgres_server)
+    with pytest.raises(Unavailable), database.begin() as tx:
+        tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    with database.begin() as tx:
+        assert tx.execute(text("SELECT 1")).scalar_one() == 1
+    database.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"no database" * 100)
+    database = Database(f"sqlite:///{tmp_path / 'file'}")
+    with pytest.raises(InternalError), database.begin():
+        pass
+    database.close()
+
+
+def test_a_locked_file_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.database._BUSY_SECONDS", 0)
+    path = tmp_path / "locked.sqlite"
+    database = Database(f"sqlite:///{path}")
+    with database.begin():
+        pass
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="locked"), database.begin():
+        pass
+    other.close()
+    database.close()
+
+
+def test_the_folder_of_a_new_file_is_made(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/a/b/new.sqlite")
+    database.migrate()
+    database.close()
+    assert (tmp_path / "a" / "b" / "new.sqlite").exists()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://h/d", "sqlite://", "sqlite:///:memory:"])
+def test_an_address_that_is_no_database_of_ours_is_refused(url: str) -> None:
+    with pytest.raises(BadSetting):
+        Database(url)
