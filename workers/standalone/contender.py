@@ -22,6 +22,8 @@ Between commands the process blocks in a read.
 `inputs` and `outputs` are `.npz` files with arrays named 0, 1, …
 """
 
+from __future__ import annotations
+
 import argparse
 import ctypes
 import gc
@@ -32,6 +34,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, TextIO
 
 OURS = ("burnish", "workers", "storage", "api")
 PR_SET_PDEATHSIG = 1
@@ -40,32 +45,33 @@ PR_SET_PDEATHSIG = 1
 class ImportBlock(importlib.abc.MetaPathFinder):
     """Refuses modules that the artifact must do without, even where they are installed."""
 
-    def __init__(self, roots):
+    def __init__(self, roots: Iterable[str]) -> None:
         self.roots = frozenset(roots)
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         """Raises for a blocked module, leaves every other one to the finders behind."""
         if fullname.partition(".")[0] in self.roots:
             raise ModuleNotFoundError(f"blocked import of {fullname!r}: an artifact must run without it", name=fullname)
-        return None
 
 
-def load_file(path, name):
+def load_file(path: str, name: str) -> ModuleType:
     """The module in the file at `path`, which need not lie on `sys.path`."""
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def die_with_parent(parent):
+def die_with_parent(parent: int) -> None:
     """Asks the kernel to kill this process when its parent ends; leaves at once if that has happened already."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if parent and os.getppid() != parent:
         sys.exit(0)
 
 
-def pin(cores):
+def pin(cores: Sequence[int]) -> list[int]:
     """Binds every thread of this process, those of the runtime's pools too, to the given cores."""
     for thread in os.listdir("/proc/self/task"):
         try:
@@ -75,7 +81,7 @@ def pin(cores):
     return sorted(os.sched_getaffinity(0))
 
 
-def peak_memory():
+def peak_memory() -> int | None:
     """Peak resident memory of this process in bytes."""
     with open("/proc/self/status") as status:
         for line in status:
@@ -87,29 +93,29 @@ def peak_memory():
 class Session:
     """The commands, by name."""
 
-    def __init__(self, loader, artifact, threads):
+    def __init__(self, loader: str, artifact: str, threads: int) -> None:
         self.loader, self.artifact, self.threads = loader, artifact, threads
-        self.runner = None
-        self.prepared = None
+        self.runner: Any = None
+        self.prepared: Any = None
 
-    def load(self, command):
+    def load(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Loads the artifact; the time includes the import of its runtime, as a user's first load does."""
         started = time.perf_counter()
         self.runner = load_file(self.loader, "loader").load(self.artifact, self.threads)
         return {"seconds": time.perf_counter() - started}
 
-    def pin(self, command):
+    def pin(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Binds the process to the cores of the target."""
         return {"cores": pin(command["cores"])}
 
-    def prepare(self, command):
+    def prepare(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Makes ready the inputs of the timed calls."""
         self.prepared = self.runner.prepare(read_arrays(command["inputs"]))
         gc.collect()
         gc.freeze()  # torch leaves so many objects that a collection takes 0.1 s
         return {}
 
-    def round(self, command):
+    def round(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Calls the artifact `untimed` + `calls` times; the first ones bring it back into the processor's caches."""
         run, prepared, clock = self.runner.run, self.prepared, time.perf_counter
         seconds = []
@@ -124,20 +130,20 @@ class Session:
         gc.enable()
         return {"seconds": seconds}
 
-    def check(self, command):
+    def check(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Calls the artifact several times on one input and reports what changed; see `reproduce.py`."""
         reproduce = load_file(os.path.join(os.path.dirname(os.path.abspath(__file__)), "reproduce.py"), "reproduce")
         arrays = read_arrays(command["inputs"])
         outputs, report = reproduce.repeat(self.runner, arrays, command["calls"])
         write_arrays(command["outputs"], outputs)
-        return report
+        return dict(report)
 
-    def status(self, command):
+    def status(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """The figures of the process."""
         return {"peak_memory": peak_memory()}
 
 
-def read_arrays(path):
+def read_arrays(path: str) -> list[Any]:
     """The arrays of an `.npz` file, in the order of their numbers."""
     import numpy
 
@@ -145,14 +151,14 @@ def read_arrays(path):
         return [archive[str(index)] for index in range(len(archive.files))]
 
 
-def write_arrays(path, arrays):
+def write_arrays(path: str, arrays: Sequence[Any]) -> None:
     """Writes arrays as `.npz`, named 0, 1, …"""
     import numpy
 
     numpy.savez(path, **{str(index): array for index, array in enumerate(arrays)})
 
 
-def serve(session, commands, replies):
+def serve(session: Session, commands: Iterable[str], replies: TextIO) -> None:
     """Obeys commands until `quit` or the end of the input."""
     for line in commands:
         command = json.loads(line)
@@ -167,7 +173,7 @@ def serve(session, commands, replies):
         replies.flush()
 
 
-def main():
+def main() -> None:
     """Reads the arguments, shuts out what must not be imported, and serves."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--loader", required=True)

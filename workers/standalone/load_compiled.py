@@ -3,13 +3,17 @@
 Compilation happens at the first call, for the batch size of that call, as it does for a user. Imports nothing of ours.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import os
+from types import ModuleType
+from typing import Any
 
 import torch
 
 
-def load(path, threads):
+def load(path: str, threads: int) -> Any:
     """The compiled module; the first call compiles."""
     eager = _beside("load_eager")
     torch.set_num_threads(threads)
@@ -17,10 +21,12 @@ def load(path, threads):
     return eager.Eager(torch.compile(eager.read_program(path).module()))
 
 
-def _beside(name):
+def _beside(name: str) -> ModuleType:
     """The module `name` in this file's folder, which isn't on `sys.path` of an isolated interpreter."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -5,10 +5,18 @@ constants. So the artifact is called several times on one input, and after each 
 first call's and the input with a copy of itself.
 """
 
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy
 
+Array = numpy.ndarray[Any, Any]
 
-def repeat(runner, arrays, calls):
+
+def repeat(runner: Any, arrays: Sequence[Array], calls: int) -> tuple[list[Array], dict[str, Any]]:
     """Calls `runner` `calls` times on the same prepared input.
 
     Returns:
@@ -19,10 +27,11 @@ def repeat(runner, arrays, calls):
     before = [array.copy() for array in arrays]
     prepared = runner.prepare(arrays)
     held = [_bytes(view) for view in views(prepared)]
-    first, entries = None, []
+    first: list[Array] = []
+    entries: list[dict[str, Any]] = []
     for _ in range(calls):
         outputs = [numpy.array(output, copy=True) for output in runner.arrays(runner.run(prepared))]
-        first = outputs if first is None else first
+        first = first or outputs
         unchanged = all(_same(a, b) for a, b in zip(arrays, before, strict=True))
         unchanged = unchanged and [_bytes(view) for view in views(prepared)] == held
         identical = len(outputs) == len(first) and all(_same(a, b) for a, b in zip(outputs, first, strict=True))
@@ -36,7 +45,7 @@ def repeat(runner, arrays, calls):
     return first, {"calls": entries}
 
 
-def views(prepared):
+def views(prepared: Any) -> list[Array]:
     """The arrays that can be seen in what the loader prepared: numpy arrays, torch tensors, and containers of them."""
     if isinstance(prepared, numpy.ndarray):
         return [prepared]
@@ -47,15 +56,15 @@ def views(prepared):
     return [prepared.numpy()] if hasattr(prepared, "numpy") else []
 
 
-def _bytes(array):
+def _bytes(array: Array) -> bytes:
     return numpy.ascontiguousarray(array).tobytes()
 
 
-def _same(one, other):
+def _same(one: Array, other: Array) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and _bytes(one) == _bytes(other)
 
 
-def _worst_sqnr(first, outputs):
+def _worst_sqnr(first: Sequence[Array], outputs: Sequence[Array]) -> float | None:
     """The least signal-to-noise ratio over the outputs, in dB; `None` if it has no finite value."""
     if len(first) != len(outputs):
         return None
@@ -63,8 +72,10 @@ def _worst_sqnr(first, outputs):
     for one, other in zip(first, outputs, strict=True):
         if one.shape != other.shape:
             return None
-        signal = numpy.square(one.astype(numpy.float64)).sum()
-        noise = numpy.square(one.astype(numpy.float64) - other).sum()
-        if noise > 0 or not numpy.isfinite(noise):
-            values.append(10 * numpy.log10(signal / noise) if signal > 0 and numpy.isfinite(noise) else None)
-    return None if not values or None in values else float(min(values))
+        signal = float(numpy.square(one.astype(numpy.float64)).sum())
+        noise = float(numpy.square(one.astype(numpy.float64) - other).sum())
+        if noise > 0 or not math.isfinite(noise):
+            if signal == 0 or not math.isfinite(noise):
+                return None
+            values.append(10 * math.log10(signal / noise))
+    return min(values, default=None)
