@@ -1,0 +1,1 @@
+"""The embedded service: API, worker, tick and Valkey as child processes of one supervisor on this machine."""
