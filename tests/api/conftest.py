@@ -1,0 +1,95 @@
+"""The app over real databases (SQLite and PostgreSQL) and a real blob folder."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from burnish.settings import Settings
+from storage.blobs import open_store
+from storage.database import Database
+from tests.api.place import Place, RecordingBell
+from tests.models import program
+from tests.postgres import fresh_database, migrated_template, postgres_url  # noqa: F401  # the fixture
+
+
+@pytest.fixture(scope="session")
+def model_bytes() -> bytes:
+    """A real program: 20 features to 4 classes, batches of 1 to 256."""
+    file = io.BytesIO()
+    torch.export.save(program("mlp"), file)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all tables and no rows, to copy."""
+    path = tmp_path_factory.mktemp("empty") / "burnish.sqlite"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """URL of the server, and name of a database with all tables and no rows."""
+    url: str = request.getfixturevalue("postgres_url")
+    with migrated_template(url) as name:
+        yield url, name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh database of either kind."""
+    with ExitStack() as stack:
+        if request.param == "postgresql":
+            url, template = request.getfixturevalue("postgres_template")
+            yield stack.enter_context(fresh_database(url, template))
+        else:
+            shutil.copy(request.getfixturevalue("empty_sqlite"), tmp_path / "burnish.sqlite")
+            yield f"sqlite:///{tmp_path / 'burnish.sqlite'}"
+
+
+@pytest.fixture
+def place(database_url: str, tmp_path: Path) -> Iterator[Place]:
+    """A whole service without workers, open."""
+    yield from _place(database_url, tmp_path, {})
+
+
+@pytest.fixture
+def guarded(empty_sqlite: Path, tmp_path: Path) -> Iterator[Place]:
+    """A service that wants the token `secret`."""
+    shutil.copy(empty_sqlite, tmp_path / "burnish.sqlite")
+    digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+    yield from _place(f"sqlite:///{tmp_path / 'burnish.sqlite'}", tmp_path, {"BURNISH_TOKENS": digest})
+
+
+@pytest.fixture
+def client(place: Place) -> FlaskClient:
+    return place.client
+
+
+def _place(database_url: str, folder: Path, environment: dict[str, str]) -> Iterator[Place]:
+    settings = Settings.from_environment(
+        {
+            "BURNISH_DATABASE_URL": database_url,
+            "BURNISH_BLOBS_URL": f"file://{folder / 'blobs'}",
+            "BURNISH_BROKER_URL": "redis://127.0.0.1:1/0",
+            "BURNISH_MAX_UPLOAD": "1MB",
+            **environment,
+        }
+    )
+    database, blobs, bell = Database(database_url), open_store(settings.blobs_url), RecordingBell()
+    app = create_app(settings, database, blobs, bell)
+    app.testing = False  # so that unknown errors are answered as they are in service
+    yield Place(settings=settings, database=database, blobs=blobs, bell=bell, app=app, folder=folder)
+    database.close()
