@@ -1,1 +1,16 @@
-"""The backends, by name: one file each."""
+"""What lowers a program into one file that runs alone: one file per backend, and this table."""
+
+from __future__ import annotations
+
+from burnish.recipe import Backend
+from workers.backends.base import BackendRunner
+from workers.backends.inductor import Inductor
+from workers.backends.onnxruntime import OnnxRuntime
+
+__all__ = ["BACKENDS_BY_NAME"]
+
+BACKENDS_BY_NAME: dict[Backend, BackendRunner] = {
+    "inductor": Inductor(),
+    "onnxruntime": OnnxRuntime(),
+}
+"""Every backend there is, by the name a target calls it."""

@@ -1,0 +1,136 @@
+"""Lowering to an AOTInductor package: machine code for PyTorch's runtime."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest import mock
+
+import torch
+import torchao.quantization.pt2e  # noqa: F401  # registers the ops of quantized programs
+from torch.export import ExportedProgram
+
+from burnish.errors import UnsupportedModel
+from burnish.recipe import Target
+from workers.backends.base import BackendRunner, Lowered
+from workers.graphs.float_convolutions import keep_ambiguous_convolutions_float
+from workers.graphs.reexport import reexport
+from workers.graphs.residual_linears import guard_residual_linears
+from workers.graphs.weight_packing import packed_for
+from workers.passes.base import Samples
+from workers.programs import batch_range, example_inputs
+
+__all__ = ["Inductor"]
+
+CONFIG: dict[str, Any] = {
+    # Folds constants and packs weights. Int8 layers are fused only then; without it they run in float, silently.
+    "freezing": True,
+    # The flags of this processor are read as always; what is skipped is building a test program for each (8 s).
+    "cpp.vec_isa_ok": True,
+    # A precompiled header takes longer to make than it saves in one compilation, and lands outside the cache folder.
+    "aot_inductor.precompile_headers": False,
+    # Debugging aids that double the size of a small package.
+    "aot_inductor.enable_line_tables": False,
+    "aot_inductor.enable_frame_pointer": False,
+    # With AOTI_RUNTIME_CHECK_INPUTS=1 a batch of 1 must pass the check, too.
+    "aot_inductor.check_lowerbound": False,
+    # No worker processes: each would import torch anew to compile two files.
+    "compile_threads": 1,
+}
+
+
+class Inductor(BackendRunner):
+    """One `.pt2` package that PyTorch loads without the model's code, without torchao and without a compiler.
+
+    Three of Inductor's optimizations give wrong answers on int8 programs (torch 2.13). The program is rewritten so
+    that they don't apply, and computes the same: see `workers/graphs/residual_linears.py` (writes into the caller's
+    input, and into its own constants) and `workers/graphs/float_convolutions.py` (one input channel).
+    """
+
+    name: ClassVar[str] = "inductor"
+    filename: ClassVar[str] = "model.pt2"
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao")
+    depends_on_isa: ClassVar[bool] = True
+    devices: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
+
+    def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:
+        reasons = []
+        if target.device not in self.devices:
+            reasons.append(f"Inductor makes no artifact for {target.device}. Use the onnxruntime backend.")
+        elif target.device == "cuda" and not torch.cuda.is_available():
+            reasons.append("This worker sees no CUDA device. Start one that does.")
+        if shutil.which(torch._inductor.config.cpp.cxx[1]) is None:
+            reasons.append("Inductor needs a C++ compiler, and this worker has no g++ on its PATH. Install g++.")
+        return reasons
+
+    def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
+        rewritten, notes = _rewritten(program)
+        path = folder / self.filename
+        least, most = batch_range(program)
+        batch = max(least, min(target.batch, most or target.batch))
+        with _scratch(folder), torch.no_grad(), packed_for(batch):
+            _compile(rewritten, path)
+        if least == most:
+            notes.append(
+                f"The export fixed the batch: the artifact takes {least} samples per call, and no other number."
+            )
+        return Lowered(path, tuple(notes))
+
+    def usage(self, inputs: Sequence[str]) -> str:
+        return (
+            "import os\n"
+            'os.environ["AOTI_RUNTIME_CHECK_INPUTS"] = "1"  # inputs of a wrong shape raise, instead of garbage out\n'
+            "import torch\n"
+            f'model = torch._inductor.aoti_load_package("{self.filename}")\n'
+            "with torch.inference_mode():\n"
+            f"    outputs = model({', '.join(inputs)})  # tensors in, tensors out\n"
+        )
+
+
+def _rewritten(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
+    """The program without what Inductor gets wrong, and a note for each kind of rewrite."""
+    if not any(str(node.target).startswith("quantized_decomposed.") for node in program.graph.nodes):
+        return program, []
+    module = copy.deepcopy(program.module(check_guards=False))
+    notes = []
+    least, most = batch_range(program)
+    if least != most and (layers := keep_ambiguous_convolutions_float(module)):
+        notes.append(
+            f"{len(layers)} convolution(s) with one input channel or one pixel run in float: with a dynamic batch "
+            f"Inductor computes them wrongly in int8 ({', '.join(layers)})."
+        )
+    if count := guard_residual_linears(module):
+        notes.append(f"{count} residual addition(s) kept out of the int8 linear layer, where Inductor adds in place.")
+    if not notes:
+        return program, []
+    return reexport(module, program, example_inputs(program, max(2, least), seed=0)), notes
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[None]:
+    """Keeps Inductor's cache and temporary files inside `folder`, and removes them."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="inductor-") as scratch:
+        variables = {"TORCHINDUCTOR_CACHE_DIR": scratch, "TMPDIR": scratch}
+        with mock.patch.dict(os.environ, variables), mock.patch.object(tempfile, "tempdir", scratch):
+            yield
+
+
+def _compile(program: ExportedProgram, path: Path) -> None:
+    try:
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=CONFIG)
+    # A boundary: the compiler's faults come as whatever exception its many parts run into.
+    except Exception as error:
+        raise UnsupportedModel(
+            f"Inductor can't compile this program: {type(error).__name__}: {_first_line(error)}",
+            cure="Use the onnxruntime backend.",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "no message")[:500]
