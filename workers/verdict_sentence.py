@@ -109,5 +109,5 @@ def _times(ratio: float) -> str:
 
 
 def _interval(ratio: Estimate) -> str:
-    digits = 1 if ratio.low >= 2 else 2
+    digits = 1 if ratio.low >= 10 else 2
     return f"(95 % interval {ratio.low:.{digits}f} to {ratio.high:.{digits}f})"
