@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from workers.backends.base import BackendRunner, Lowered
-from workers.graphs.float_convolutions import keep_ambiguous_convolutions_float
+from workers.graphs.one_channel_convolutions import widen_one_channel_convolutions
 from workers.graphs.reexport import reexport
 from workers.graphs.residual_linears import guard_residual_linears
 from workers.graphs.weight_packing import packed_for
@@ -50,7 +50,7 @@ class Inductor(BackendRunner):
 
     Three of Inductor's optimizations give wrong answers on int8 programs (torch 2.13). The program is rewritten so
     that they don't apply, and computes the same: see `workers/graphs/residual_linears.py` (writes into the caller's
-    input, and into its own constants) and `workers/graphs/float_convolutions.py` (one input channel).
+    input, and into its own constants) and `workers/graphs/one_channel_convolutions.py` (one input channel).
     """
 
     name: ClassVar[str] = "inductor"
@@ -99,17 +99,13 @@ def _rewritten(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
         return program, []
     module = copy.deepcopy(program.module(check_guards=False))
     notes = []
-    least, most = batch_range(program)
-    if least != most and (layers := keep_ambiguous_convolutions_float(module)):
-        notes.append(
-            f"{len(layers)} convolution(s) with one input channel or one pixel run in float: with a dynamic batch "
-            f"Inductor computes them wrongly in int8 ({', '.join(layers)})."
-        )
+    if count := widen_one_channel_convolutions(module):
+        notes.append(f"{count} convolution(s) of one input channel run over four, three of them zero.")
     if count := guard_residual_linears(module):
         notes.append(f"{count} residual addition(s) kept out of the int8 linear layer, where Inductor adds in place.")
     if not notes:
         return program, []
-    return reexport(module, program, example_inputs(program, max(2, least), seed=0)), notes
+    return reexport(module, program, example_inputs(program, max(2, batch_range(program)[0]), seed=0)), notes
 
 
 @contextmanager

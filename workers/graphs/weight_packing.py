@@ -10,7 +10,7 @@ import torch
 from torch._inductor import freezing
 from torch.fx import GraphModule, Node
 
-from workers.graphs.float_convolutions import is_ambiguous
+from workers.graphs.one_channel_convolutions import is_ambiguous
 
 __all__ = ["packed_for"]
 
