@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TextIO, TypeVar
 
 import click
 from pydantic import BaseModel
@@ -20,9 +20,15 @@ from burnish.settings import Settings
 
 __all__ = ["client", "console", "fail", "guarded", "json_option", "print_json", "settings", "status"]
 
-console = Console(highlight=False)
+
+def _console(stream: TextIO, stderr: bool) -> Console:
+    """As wide as the terminal; what goes into a file or a pipe is not cut."""
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 200)
+
+
+console = _console(sys.stdout, stderr=False)
 """Results, on standard output."""
-status = Console(stderr=True, highlight=False)
+status = _console(sys.stderr, stderr=True)
 """Progress and errors, on standard error."""
 
 ParametersT = ParamSpec("ParametersT")

@@ -35,7 +35,7 @@ def jobs(state: str | None, limit: int, cursor: str | None, as_json: bool) -> No
         return print_json(page)
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for title in ("job", "state", "model", "verdict", "speed-up", "drop", "created"):
-        table.add_column(title, no_wrap=True)
+        table.add_column(title, no_wrap=title == "job", overflow="fold")
     for job in page.items:
         table.add_row(
             job.id,
@@ -44,7 +44,7 @@ def jobs(state: str | None, limit: int, cursor: str | None, as_json: bool) -> No
             (job.outcome or "").replace("_", " "),
             f"{job.speedup:.2f}×" if job.speedup is not None else "",
             format_fraction(job.drop) if job.drop is not None else "",
-            f"{job.created_at:%Y-%m-%d %H:%M:%S}",
+            f"{job.created_at:%m-%d %H:%M}",
         )
     console.print(table if page.items else "No jobs yet. Submit one with `burnish optimize MODEL --data DATA`.")
     if page.next:

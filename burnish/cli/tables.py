@@ -25,22 +25,29 @@ def verdict_table(job: JobResource) -> RenderableType:
         return Text(f"Job {job.id} is {job.state}: no verdict yet.")
     style = {"improved": "green", "no_gain": "yellow", "target_missed": "yellow"}[verdict.outcome]
     headline = Text.assemble((verdict.outcome.replace("_", " "), f"bold {style}"), "  ", verdict.sentence)
-    return Group(headline, "", _candidates(verdict), _environment(verdict), *_limits(verdict))
+    return Group(headline, "", _candidates(verdict), *_refused(verdict), _environment(verdict), *_limits(verdict))
 
 
 def _candidates(verdict: Verdict) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("candidate", no_wrap=True)
     for title in ("median", "p95", "× eager", "× compiled", "quality", "drop", "size"):
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right", overflow="fold")
     for candidate in verdict.candidates:
-        table.add_row(*_row(candidate), style="bold" if candidate.name == verdict.chosen else "")
+        if not candidate.refused:
+            table.add_row(*_row(candidate), style="bold" if candidate.name == verdict.chosen else "")
     return table
 
 
+def _refused(verdict: Verdict) -> list[Text]:
+    return [
+        Text(f"{candidate.name} refused: {candidate.refused}", style="dim")
+        for candidate in verdict.candidates
+        if candidate.refused
+    ]
+
+
 def _row(candidate: Candidate) -> list[str]:
-    if candidate.refused:
-        return [candidate.name, f"refused: {candidate.refused[:70]}"]
     latency, quality = candidate.latency, candidate.quality
     return [
         candidate.name,

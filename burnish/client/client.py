@@ -150,7 +150,7 @@ class Client:
         return self._page(f"/v1/jobs/{id}/events", EventResource, after=after, limit=limit)
 
     def cancel(self, id: str) -> JobResource:
-        """Cancels a job. A finished one stays as it is and raises `Conflict`."""
+        """Cancels a job; one that has succeeded or failed raises `Conflict`."""
         return JobResource.model_validate_json(self._transport.post(f"/v1/jobs/{id}/cancel").content)
 
     def retry(self, id: str) -> JobResource:
