@@ -14,12 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from burnish.local.child import die_with
 
 __all__ = ["Seaweed", "running_seaweed", "seaweed"]
 
@@ -96,6 +99,7 @@ def _start(folder: Path, bucket: str) -> Seaweed:
             stdout=log,
             stderr=log,
             env={**os.environ, "GOMEMLIMIT": "512MiB"},
+            preexec_fn=partial(die_with, os.getpid()),  # even a test session that is killed leaves no server behind
         )
     return Seaweed(
         endpoint=f"http://127.0.0.1:{s3}", access_key=access_key, secret_key=secret_key, bucket=bucket, process=process

@@ -15,7 +15,7 @@ from pathlib import Path
 from burnish.local.part import Part
 from burnish.local.signals import Signals
 
-__all__ = ["Child", "adopting_orphans", "kill_orphans", "reap_orphans"]
+__all__ = ["Child", "adopting_orphans", "die_with", "kill_orphans", "reap_orphans"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -37,7 +37,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C in a terminal reaches the supervisor alone, which stops the parts in order
-                preexec_fn=partial(_die_with, os.getpid()),  # the supervisor has one thread, so this is safe
+                preexec_fn=partial(die_with, os.getpid()),  # the supervisor has one thread, so this is safe
             )
 
     @property
@@ -75,7 +75,7 @@ class Child:
             os.killpg(self.pid, number)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """In the child, before it becomes the part: killed by the kernel when the supervisor ends, however it ends."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

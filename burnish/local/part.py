@@ -21,5 +21,7 @@ class Part:
     """Runs to its end before the next part starts, and must succeed. All parts before it must be ready first."""
     ready: Callable[[], bool] | None = None
     """Asked again and again until it says yes; the service is ready when every part is. None: ready when started."""
+    mend: Callable[[], None] | None = None
+    """Called when it ended before it was ever ready, before it is started again: what may be lost is put aside."""
     stop_seconds: float = 10.0
     """How long it may take to end after SIGTERM; then its process group is killed."""

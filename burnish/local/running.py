@@ -72,6 +72,7 @@ def ensure(data: Path) -> RunningService:
     while time.monotonic() < deadline:
         service = find(data)
         if service is not None:
+            _give_way(pid, service)
             return service
         # One that was started beside ours may have the lock: then ours has ended, and that one is waited for.
         if holder(data) is None and not _is_running(pid):
@@ -117,7 +118,8 @@ def _spawn(data: Path, log: Path) -> tuple[int, int]:
     """Starts it in a session of its own; gives its process id and the length of the log before."""
     environment = python_environment() | {name: os.environ[name] for name in os.environ if name.startswith("BURNISH_")}
     try:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (data, log.parent):  # one by one: parents made on the way would be open to all
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as output, open(os.devnull, "rb") as nothing:
             command = python("burnish.local")
             pid = os.posix_spawn(
@@ -137,6 +139,13 @@ def _spawn(data: Path, log: Path) -> tuple[int, int]:
             f"The service can't be started on {data}: {error}.",
             cure="Make the folder writable, or set BURNISH_DATA to another one.",
         ) from error
+
+
+def _give_way(pid: int | None, service: RunningService) -> None:
+    """Ends the one we started if another has the folder: it would wait a moment for it, and come up after a `stop`."""
+    if pid is not None and pid != service.pid and _is_running(pid):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _is_running(pid: int | None) -> bool:

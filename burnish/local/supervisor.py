@@ -146,6 +146,8 @@ class Supervisor:
 
     def _note_end(self, slot: _Slot, status: int, now: float, at_start: bool) -> None:
         slot.child = None
+        if not slot.is_ready and slot.part.mend is not None:
+            slot.part.mend()
         slot.is_ready = False
         slot.crashes = 1 if now - slot.started > _STEADY_SECONDS else slot.crashes + 1
         if at_start and slot.crashes >= _CRASHES_AT_START:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -60,8 +62,17 @@ def valkey_part(folder: Path, port: int, password: str, environment: dict[str, s
         command=(str(server_path()), str(configuration)),
         environment=environment,
         ready=lambda: ping(url) is None,
+        mend=partial(_set_aside, folder),
         stop_seconds=20,
     )
+
+
+def _set_aside(folder: Path) -> None:
+    """Valkey refuses a damaged append-only file (a power cut). What is in there are hints, which are rung again."""
+    found, damaged = folder / "appendonlydir", folder / "appendonlydir.damaged"
+    if found.exists():
+        shutil.rmtree(damaged, ignore_errors=True)
+        found.rename(damaged)
 
 
 def ping(url: str, timeout: float = 2.0) -> str | None:

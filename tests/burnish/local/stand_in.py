@@ -34,6 +34,7 @@ signal.signal(signal.SIGTERM, stop)
 _WAIT = _UP + "up()\nwhile True: signal.pause()"
 _STUBBORN = _UP + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nup()\nwhile True: signal.pause()"
 _BROKEN = _UP + "print('the disk is on fire', flush=True)\nsys.exit(3)"
+_UNTIL_MENDED = _UP + "if not os.path.exists('mended'): sys.exit(1)\nup()\nwhile True: signal.pause()"
 _ONCE = _UP + "up()"
 _NEST = (
     _UP
@@ -82,6 +83,7 @@ def scene(name: str) -> Service:
             "stubborn": (first, part("stubborn", _STUBBORN)),
             "endless": (first, replace(part("stubborn", _STUBBORN), stop_seconds=1000)),
             "nest": (first, part("nest", _NEST)),
+            "mended": (first, replace(part("mended", _UNTIL_MENDED), mend=Path("mended").touch)),
             "no-command": (first, replace(second, command=("/does/not/exist",))),
         }[name],
     )

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ def test_ensure_starts_one_that_find_finds_and_stop_stops(data: Path) -> None:
     assert find(data) == service
     assert ensure(data) == service
     assert is_alive(service.pid)
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700, "data and models are nobody else's business"
     assert os.getsid(service.pid) == service.pid, "it lives on when the terminal closes"
     assert stop(data)
     assert find(data) is None
@@ -48,10 +50,21 @@ def test_ensure_starts_one_that_find_finds_and_stop_stops(data: Path) -> None:
     assert not stop(data)
 
 
-def test_many_that_need_it_at_once_get_the_same_one(data: Path) -> None:
+def test_many_that_need_it_at_once_get_the_same_one_and_no_other_waits_for_its_place(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawn, spawned = running._spawn, []
+
+    def noted(folder: Path, log: Path) -> tuple[int, int]:
+        pid, before = spawn(folder, log)
+        spawned.append(pid)
+        return pid, before
+
+    monkeypatch.setattr(running, "_spawn", noted)
     with ThreadPoolExecutor(4) as pool:
         services = list(pool.map(ensure, [data] * 4))
     assert len({service.pid for service in services}) == 1
+    assert [pid for pid in spawned if is_alive(pid)] == [services[0].pid]
 
 
 def test_one_that_was_killed_is_not_found_and_replaced(data: Path) -> None:

@@ -83,6 +83,12 @@ def test_a_part_that_keeps_crashing_at_the_start_ends_it_with_the_end_of_its_log
         assert not is_alive(scene.pid("first"))
 
 
+def test_a_part_that_ends_before_it_was_ready_is_mended_and_started_again(tmp_path: Path) -> None:
+    with playing("mended", tmp_path) as scene:
+        scene.hear("mended ended with exit status 1")
+        scene.hear("ready")
+
+
 def test_a_preparation_that_fails_ends_it_before_the_next_part(tmp_path: Path) -> None:
     with playing("once-broken", tmp_path) as scene:
         assert scene.end() == 1

@@ -55,6 +55,22 @@ def test_messages_survive_a_restart(tmp_path: Path) -> None:
         assert client.lrange("cpu", 0, -1) == [b"ring"]
 
 
+def test_a_damaged_file_of_messages_is_set_aside(tmp_path: Path) -> None:
+    port = free_port()
+    with running(tmp_path, port, "one") as url, redis.Redis.from_url(url) as client:
+        client.lpush("cpu", "ring")
+    (log,) = (tmp_path / "appendonlydir").glob("*.incr.aof")
+    log.write_bytes(bytes(64) + log.read_bytes())
+    part = valkey_part(tmp_path, port, "two", dict(os.environ))
+    child = Child(part, tmp_path, tmp_path / "log")
+    until(lambda: child.ended() is not None, "the refusal of a damaged file")
+    assert part.mend is not None
+    part.mend()
+    part.mend()
+    with running(tmp_path, port, "three") as url, redis.Redis.from_url(url) as client:
+        assert client.lrange("cpu", 0, -1) == []
+
+
 def test_the_password_is_in_no_argument_and_in_a_private_file(tmp_path: Path) -> None:
     password = secrets.token_urlsafe()
     part = valkey_part(tmp_path, 1, password, {})
