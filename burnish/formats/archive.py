@@ -51,6 +51,8 @@ _MOST_JSON = 64 * 2**20
 _ENCRYPTED = 0x1
 _END = b"PK\x05\x06"
 _END_SIZE = 22
+_ZIP64_SIZE = 56 + 20
+"""The zip64 record and its locator."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,17 @@ def _check_ends(file: BinaryIO) -> None:
 
 
 def _directory_size(file: BinaryIO, size: int, end: bytes) -> int:
-    """Bytes of the central directory; in archives over 4 GiB they stand in the zip64 record in front of the end."""
+    """Bytes of the central directory, as the end record says, or the zip64 record right in front of it.
+
+    zipfile takes the latter where there is one, whatever the locator between the two points at.
+    """
     length = int.from_bytes(end[12:16], "little")
-    file.seek(max(0, size - _END_SIZE - 20))
-    locator = file.read(20)
-    if not locator.startswith(b"PK\x06\x07"):
+    file.seek(max(0, size - _END_SIZE - _ZIP64_SIZE))
+    record = file.read(_ZIP64_SIZE)
+    if not record.startswith(b"PK\x06\x06"):
         return length
-    file.seek(min(int.from_bytes(locator[8:16], "little"), size))
-    record = file.read(56)
-    return int.from_bytes(record[40:48], "little")
+    long = int.from_bytes(record[40:48], "little")
+    return long if length == 0xFFFFFFFF else max(long, length)
 
 
 def _checked(archive: zipfile.ZipFile, size: int) -> Archive:
@@ -148,6 +152,10 @@ def _check_member(member: zipfile.ZipInfo) -> None:
             f"It is compressed, from {member.file_size} to {member.compress_size} bytes, which torch never does.",
             cure=EXPORT,
             where=name,
+        )
+    if member.header_offset < 0:
+        raise InvalidModel(
+            "The archive is damaged: it lies in front of the file.", cure="Send it again, whole.", where=name
         )
     if member.flag_bits & _ENCRYPTED:
         raise InvalidModel("It is encrypted.", cure=EXPORT, where=name)

@@ -57,6 +57,8 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
     if len(set(names)) != len(names):
         raise InvalidDataset("Two members of the .npz have the same name.", cure=_CURE)
     for member in members:
+        if member.header_offset < 0:
+            raise InvalidDataset("The .npz is damaged or truncated.", cure=_CURE, where=member.filename)
         if not member.filename.endswith(".npy"):
             raise InvalidDataset("This member is no array.", cure=_CURE, where=member.filename)
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -77,7 +79,7 @@ def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ArrayHeader:
     name = _name(member)
     with archive.open(member) as stream:
         start = stream.read(8)
-        if start[:6] != b"\x93NUMPY" or start[6] not in (1, 2, 3):
+        if start[:6] != b"\x93NUMPY" or start[6:7] not in (b"\x01", b"\x02", b"\x03"):
             raise InvalidDataset("This member is no .npy array.", cure=_CURE, where=name)
         width = 2 if start[6] == 1 else 4
         length = int.from_bytes(stream.read(width), "little")
