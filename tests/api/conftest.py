@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 import torch
 from flask.testing import FlaskClient
@@ -16,9 +16,10 @@ from api.app import create_app
 from burnish.settings import Settings
 from storage.blobs import open_store
 from storage.database import Database
+from storage.tables import metadata
 from tests.api.place import Place, RecordingBell
 from tests.models import program
-from tests.postgres import fresh_database, migrated_template, postgres_url  # noqa: F401  # the fixture
+from tests.postgres import fresh_database, postgres_url  # noqa: F401  # the fixture
 
 
 @pytest.fixture(scope="session")
@@ -40,23 +41,26 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """URL of the server, and name of a database with all tables and no rows."""
-    url: str = request.getfixturevalue("postgres_url")
-    with migrated_template(url) as name:
-        yield url, name
+def shared_postgres(postgres_url: str) -> Iterator[str]:  # noqa: F811
+    """One database on a real server, with all tables: making one per test would take most of the time."""
+    with fresh_database(postgres_url) as url:
+        database = Database(url)
+        database.migrate()
+        database.close()
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh database of either kind."""
-    with ExitStack() as stack:
-        if request.param == "postgresql":
-            url, template = request.getfixturevalue("postgres_template")
-            yield stack.enter_context(fresh_database(url, template))
-        else:
-            shutil.copy(request.getfixturevalue("empty_sqlite"), tmp_path / "burnish.sqlite")
-            yield f"sqlite:///{tmp_path / 'burnish.sqlite'}"
+    """A database of either kind, without rows."""
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("shared_postgres")
+        yield url
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"TRUNCATE {', '.join(metadata.tables)}".encode())
+    else:
+        shutil.copy(request.getfixturevalue("empty_sqlite"), tmp_path / "burnish.sqlite")
+        yield f"sqlite:///{tmp_path / 'burnish.sqlite'}"
 
 
 @pytest.fixture
