@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import literal, or_, select, update
 
 from burnish.errors import WorkerLost
 from storage import bindings, events
@@ -53,6 +53,9 @@ __all__ = [
 ]
 
 MAX_ATTEMPTS = 3
+# Written into the statement, not bound to it: only so can a planner tell that the partial indexes fit.
+_IS_READY = computations.c.state == literal("ready", literal_execute=True)
+_IS_LEASED = computations.c.state == literal("leased", literal_execute=True)
 _IDLE = {"lease_until": None, "cancel": False}
 _READY = {**_IDLE, "state": "ready", "worker": None, "dispatched_at": None, "progress": 0.0, "doing": None}
 
@@ -220,7 +223,7 @@ def reap(tx: Transaction, limit: int = 100) -> list[str]:
     Returns:
         Ids of the running jobs to advance.
     """
-    lapsed = select(computations.c.key).where(computations.c.state == "leased", computations.c.lease_until < tx.now)
+    lapsed = select(computations.c.key).where(_IS_LEASED, computations.c.lease_until < tx.now)
     keys = list(tx.execute(lapsed.order_by(computations.c.lease_until).limit(limit)).scalars())
     bindings.lock(tx, keys)
     advance: set[str] = set()
@@ -251,7 +254,7 @@ def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
     ready = (
         select(computations.c.key, computations.c.queue, computations.c.priority)
         .where(
-            computations.c.state == "ready",
+            _IS_READY,
             computations.c.run_after <= tx.now,
             or_(computations.c.dispatched_at.is_(None), computations.c.dispatched_at < tx.now - redispatch),
         )
@@ -260,8 +263,9 @@ def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
         .with_for_update(skip_locked=True, key_share=True)
     )
     found = [Due(row.key, row.queue, row.priority) for row in tx.execute(ready)]
-    rung = update(computations).where(computations.c.key.in_([each.key for each in found]))
-    tx.execute(rung.values(dispatched_at=tx.now))
+    if found:
+        rung = update(computations).where(computations.c.key.in_([each.key for each in found]))
+        tx.execute(rung.values(dispatched_at=tx.now))
     return found
 
 

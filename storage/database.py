@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.sql import Executable
 
-from burnish.errors import BadSetting, DiskFull, InternalError, Unavailable
+from burnish.errors import BadSetting, BurnishError, DiskFull, InternalError, Unavailable
 
 __all__ = ["Database", "Transaction"]
 
@@ -166,7 +166,7 @@ def _engine(url: URL) -> Engine:
 
 def _connected(connection: Any, record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions by itself: `_began` does
-    for pragma in ("busy_timeout=10000", "journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+    for pragma in (f"busy_timeout={_BUSY_SECONDS * 1000}", "journal_mode=wal", "synchronous=full", "foreign_keys=on"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
@@ -189,14 +189,28 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (driver.OperationalError, driver.InterfaceError, driver.TimeoutError) as error:
-        what = str(error.orig) if isinstance(error, driver.DBAPIError) else str(error)
-        if "disk is full" in what:
-            raise DiskFull("The database has no room left.", cure="Free space on its disk, then try again.") from error
-        raise Unavailable(
-            f"The database did not answer: {what}.",
-            cure="Check that BURNISH_DATABASE_URL is right and the database is running, then try again.",
-        ) from error
+        raise _trouble(error) from error
     except driver.SQLAlchemyError as error:
         if isinstance(error, driver.DBAPIError) and error.connection_invalidated:
             raise Unavailable("The database closed the connection.", cure="Try again.") from error
-        raise InternalError(f"The database refused a statement: {error}", cure="Report this as a bug.") from error
+        raise _refused(error) from error
+
+
+def _trouble(error: driver.SQLAlchemyError) -> BurnishError:
+    """What is meant by an error that drivers call operational."""
+    cause = error.orig if isinstance(error, driver.DBAPIError) else error
+    if getattr(cause, "sqlite_errorname", None) == "SQLITE_ERROR":  # a wrong statement, or no tables yet
+        return _refused(error)
+    if any(sign in str(cause) for sign in ("disk is full", "No space left on device")):
+        return DiskFull("The database has no room left.", cure="Free space on its disk, then try again.")
+    return Unavailable(
+        f"The database did not answer: {cause}.",
+        cure="Check that BURNISH_DATABASE_URL is right and the database is running, then try again.",
+    )
+
+
+def _refused(error: driver.SQLAlchemyError) -> InternalError:
+    return InternalError(
+        f"The database refused a statement: {error}",
+        cure="Run `python -m storage.migrate URL` if its tables are missing or old; else report this as a bug.",
+    )

@@ -19,14 +19,13 @@ STEP = "burnish.step"
 _PUBLISH_SECONDS = 0.9
 """Longest wait to connect to the broker, and again for its answer."""
 
+_CONNECTIONS = 256
+"""Most connections of one sender; they are made as threads need them."""
+
 
 def plan_queue(queue: str) -> str:
     """Where jobs to plan wait: apart from the steps, so that planning never waits for a free slot."""
     return f"{queue}.plan"
-
-
-_CONNECTIONS = 256
-"""Most connections of one sender; they are made as threads need them."""
 
 
 def broker_options() -> dict[str, Any]:

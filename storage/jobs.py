@@ -108,7 +108,8 @@ def unplanned(tx: Transaction, limit: int, redispatch: float = 60.0) -> list[str
     rung = or_(jobs.c.dispatched_at.is_(None), jobs.c.dispatched_at < tx.now - redispatch)
     queued = select(jobs.c.id).where(jobs.c.state == "queued", rung).order_by(jobs.c.priority, jobs.c.id).limit(limit)
     found = list(tx.execute(queued.with_for_update(skip_locked=True, key_share=True)).scalars())
-    tx.execute(update(jobs).where(jobs.c.id.in_(found)).values(dispatched_at=tx.now))
+    if found:
+        tx.execute(update(jobs).where(jobs.c.id.in_(found)).values(dispatched_at=tx.now))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, literal, select, update
 
 from storage.database import Transaction
 from storage.records import WorkerRow, from_row
@@ -50,7 +50,9 @@ def live(tx: Transaction, within: float = 60.0) -> list[WorkerRow]:
 
 def running(tx: Transaction) -> dict[str, list[str]]:
     """Keys of the leased computations, by worker id."""
-    leased = select(computations.c.worker, computations.c.key).where(computations.c.state == "leased")
+    leased = select(computations.c.worker, computations.c.key).where(
+        computations.c.state == literal("leased", literal_execute=True)
+    )
     found: dict[str, list[str]] = {}
     for row in tx.execute(leased.order_by(computations.c.started_at)):
         found.setdefault(row.worker, []).append(row.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from burnish.errors import BadSetting, BurnishError, InternalError, Unavailable
+from burnish.errors import BadSetting, BurnishError, DiskFull, InternalError, Unavailable
 from storage import models
 from storage.database import Database
 from storage.tables import models as table
@@ -17,9 +18,13 @@ from tests.storage.scene import Clock, Scene
 
 
 def test_a_block_that_raises_leaves_nothing(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError), database.begin() as tx:
-        models.create(tx, name="m", digest="a" * 64, size=1, signature={})
-        raise ZeroDivisionError
+    def work() -> None:
+        with database.begin() as tx:
+            models.create(tx, name="m", digest="a" * 64, size=1, signature={})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     with database.read() as tx:
         assert models.list_(tx, after=None, limit=1) == []
 
@@ -61,6 +66,20 @@ def test_a_savepoint_can_be_taken_back_alone(database: Database) -> None:
             undo()
     with database.read() as tx:
         assert list(tx.execute(select(table.c.name)).scalars()) == ["kept"]
+
+
+def test_a_wrong_statement_is_a_bug_and_not_an_outage(database: Database) -> None:
+    with pytest.raises(InternalError, match="refused a statement"), database.begin() as tx:
+        tx.execute(text("nonsense"))
+
+
+def test_a_full_disk_is_told_from_an_outage(migrated_sqlite: Path, tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{shutil.copy(migrated_sqlite, tmp_path / 'full.sqlite')}")
+    with database.begin() as tx:
+        tx.execute(text("PRAGMA max_page_count = 1"))  # no page more than there are; lasts as long as the connection
+    with pytest.raises(DiskFull), database.begin() as tx:
+        models.create(tx, name="m", digest="a" * 64, size=1, signature={"": "x" * 1_000_000})
+    database.close()
 
 
 def test_a_number_that_is_no_json_is_refused(database: Database) -> None:

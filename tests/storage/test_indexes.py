@@ -1,0 +1,74 @@
+"""No query that runs often reads a whole table: asked of SQLite's planner (PostgreSQL has the same indexes)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from storage import computations, datasets, events, idempotency, jobs, models, steps, workers
+from storage.database import Database, Transaction
+from tests.storage.scene import Clock
+
+CALLS: dict[str, Callable[[Transaction], object]] = {
+    "due": lambda tx: computations.due(tx, 10, 60.0),
+    "reap": computations.reap,
+    "unplanned": lambda tx: jobs.unplanned(tx, 10),
+    "stuck": lambda tx: jobs.stuck(tx, 10),
+    "list jobs": lambda tx: jobs.list_(tx, after="job_x", limit=10),
+    "list jobs by state": lambda tx: jobs.list_(tx, after="job_x", limit=10, state="running"),
+    "list jobs by model": lambda tx: jobs.list_(tx, after="job_x", limit=10, model="lenet"),
+    "list models": lambda tx: models.list_(tx, after="mdl_x", limit=10),
+    "list datasets": lambda tx: datasets.list_(tx, after="dst_x", limit=10),
+    "resolve a model": lambda tx: models.create(tx, name="m", digest="a", size=1, signature={}),
+    "events": lambda tx: events.of_job(tx, "job_x", 5, 10),
+    "steps": lambda tx: steps.of_job(tx, "job_x"),
+    "claim": lambda tx: computations.claim(tx, "k", worker="w", environment="e", ttl=30.0),
+    "heartbeat": lambda tx: computations.heartbeat(tx, "k", 1, ttl=30.0, progress=0.5, doing="x"),
+    "live workers": workers.live,
+    "running": workers.running,
+    "idempotency": lambda tx: idempotency.claim(tx, "jobs", "key", "body"),
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """SQLite, of which `plans` can be asked."""
+    opened = Database(f"sqlite:///{tmp_path / 'plans.sqlite'}", Clock())
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def plans(database: Database) -> list[str]:
+    """The planner's lines on every statement that is run from now on."""
+    lines: list[str] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            asked = connection.connection.cursor()
+            asked.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            lines.extend(row[3] for row in asked.fetchall())
+            asked.close()
+
+    event.listen(database._engine, "before_cursor_execute", explain)
+    return lines
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_query_searches_an_index(database: Database, plans: list[str], name: str) -> None:
+    with database.begin() as tx:
+        CALLS[name](tx)
+    assert plans
+    assert [line for line in plans if line.startswith("SCAN") and "INDEX" not in line] == []
+
+
+def test_the_queue_is_read_in_the_order_of_its_index(database: Database, plans: list[str]) -> None:
+    with database.begin() as tx:
+        computations.due(tx, 10, 60.0)
+    assert "ix_computations_due" in plans[0]
+    assert not any("TEMP B-TREE" in line for line in plans)
