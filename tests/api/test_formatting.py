@@ -42,7 +42,8 @@ def test_each_limit_reads_as_a_sentence() -> None:
 
 @pytest.mark.parametrize(
     ("schema", "shown"),
-    [({"$ref": "#/components/schemas/Verdict"}, "Verdict"), ({"type": "array", "items": {"type": "string"}}, "list of string"),
+    [({"$ref": "#/components/schemas/Verdict"}, "Verdict"),
+     ({"type": "array", "items": {"type": "string"}}, "list of string"),
      ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer or null"), ({"enum": ["a", "b"]}, '"a" | "b"'),
      ({"const": 1}, "1"), ({"type": "string", "format": "date-time"}, "date-time"), ({}, "any")],
 )  # fmt: skip

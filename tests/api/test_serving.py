@@ -1,0 +1,206 @@
+"""The API behind a real gunicorn: large uploads, broken ones, streams, and how it starts and stops."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from burnish.recipe import JobSpec
+from storage import datasets, jobs, models
+from storage.database import Database
+from storage.records import Job
+from storage.steps import PlannedStep
+from tests.api.serving import ROOT, Serving, environment, serving
+
+MIB = 1 << 20
+STREAM = {"Accept": "text/event-stream"}
+STREAMS = 6
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with serving(tmp_path_factory.mktemp("serving")) as running:
+        yield running
+
+
+@pytest.fixture
+def database(server: Serving) -> Iterator[Database]:
+    """A second way into the server's database."""
+    opened = Database(f"sqlite:///{server.folder / 'burnish.sqlite'}")
+    yield opened
+    opened.close()
+
+
+def zeros(mebibytes: int) -> Iterator[bytes]:
+    """A `.safetensors` of one array of zeros, piece by piece."""
+    samples = mebibytes * MIB // 4096
+    header = {"inputs": {"dtype": "F32", "shape": [samples, 1024], "data_offsets": [0, samples * 4096]}}
+    text = json.dumps(header).encode()
+    yield struct.pack("<Q", len(text)) + text
+    piece = bytes(MIB)
+    for _ in range(mebibytes):
+        yield piece
+
+
+def accepted(database: Database) -> Job:
+    with database.begin() as tx:
+        model = models.create(tx, name="net", digest="a" * 64, size=1, signature={})
+        dataset = datasets.create(
+            tx, name="samples", digest="b" * 64, size=1, format="npz", schema={}, samples=1, labelled=True
+        )
+        spec = JobSpec(model=model.id, dataset=dataset.id).model_dump(mode="json")
+        return jobs.create(tx, spec=spec, model=model, dataset=dataset, priority=5)
+
+
+def finish(database: Database, job: Job) -> None:
+    with database.begin() as tx:
+        jobs.request_cancel(tx, job.id)
+
+
+def test_a_large_upload_is_streamed_with_little_memory_chunked_and_by_length(server: Serving) -> None:
+    digest, size = hashlib.sha256(), 0
+    for piece in zeros(200):
+        digest.update(piece)
+        size += len(piece)
+    before = server.memory()
+    chunked = httpx.post(f"{server.url}/v1/datasets?name=zeros", content=zeros(200), timeout=120)
+    counted = httpx.post(
+        f"{server.url}/v1/datasets?name=again", content=zeros(200), headers={"Content-Length": str(size)}, timeout=120
+    )
+    for response in (chunked, counted):
+        assert response.status_code == 201, response.text
+        assert (response.json()["digest"], response.json()["size"]) == (digest.hexdigest(), size)
+    with httpx.stream("GET", f"{server.url}/v1/artifacts/{digest.hexdigest()}") as download:
+        assert sum(len(chunk) for chunk in download.iter_raw()) == size
+    assert server.memory() - before < 100 * 10**6
+
+
+def test_an_upload_that_breaks_off_leaves_no_row_and_no_blob(server: Serving) -> None:
+    blobs_before = sorted(server.stored())
+    rows_before = httpx.get(f"{server.url}/v1/datasets").json()
+    head = "POST /v1/datasets?name=cut HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    counted = f"{head}Content-Length: 1000000\r\n\r\n".encode() + bytes(500_000)
+    chunked = f"{head}Transfer-Encoding: chunked\r\n\r\nffff\r\n".encode() + bytes(1000)
+    for sent in (counted, chunked):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.makefile("rb").read()
+        assert b" 400 " in answer.split(b"\r\n")[0]
+        assert b"application/problem+json" in answer
+    assert httpx.get(f"{server.url}/v1/datasets").json() == rows_before
+    assert sorted(server.stored()) == blobs_before
+
+
+def test_an_upload_over_the_limit_is_refused_before_it_is_all_read(tmp_path: Path) -> None:
+    with serving(tmp_path, BURNISH_MAX_UPLOAD="1MB") as small:
+        response = httpx.post(f"{small.url}/v1/datasets?name=x", content=bytes(1_100_000))
+        assert (response.status_code, response.json()["code"]) == (413, "too_large")
+        assert small.stored() == []
+
+
+def read_stream(url: str, headers: dict[str, str]) -> list[dict[str, str]]:
+    """Every event of a stream until it ends."""
+    with httpx.stream("GET", url, headers=headers, timeout=60) as response:
+        assert response.headers["Content-Type"].startswith("text/event-stream"), response.read()
+        blocks = "".join(response.iter_text()).split("\n\n")
+    events = [dict(line.split(": ", 1) for line in block.splitlines() if line[0] != ":") for block in blocks if block]
+    return [event for event in events if "event" in event]
+
+
+def test_a_stream_gives_events_as_they_come_and_ends_with_the_job(server: Serving, database: Database) -> None:
+    job = accepted(database)
+    with ThreadPoolExecutor() as pool:
+        following = pool.submit(read_stream, f"{server.url}/v1/jobs/{job.id}/events", STREAM)
+        with database.begin() as tx:
+            jobs.plan(tx, job.id, [PlannedStep(name="capture", op="capture", spec={}, queue="cpu")])
+        finish(database, job)
+        events = following.result(60)
+    kinds = [event["event"] for event in events]
+    assert kinds[:3] == ["job.queued", "job.planned", "job.canceling"]
+    assert kinds[-2:] == ["job.canceled", "end"]
+    assert [int(event["id"]) for event in events[:-1]] == list(range(1, len(events)))
+    assert json.loads(events[1]["data"])["data"] == {"steps": ["capture"]}
+    assert json.loads(events[-1]["data"]) == {"state": "canceled"}
+
+
+def test_a_stream_is_resumed_after_the_last_event_and_a_finished_one_is_not_opened_again(
+    server: Serving, database: Database
+) -> None:
+    job = accepted(database)
+    finish(database, job)
+    url = f"{server.url}/v1/jobs/{job.id}/events"
+    whole = read_stream(url, STREAM)
+    rest = read_stream(url, STREAM | {"Last-Event-ID": whole[0]["id"]})
+    assert rest == whole[1:]
+    over = httpx.get(url, headers=STREAM | {"Last-Event-ID": whole[-2]["id"]})
+    assert (over.status_code, over.content) == (204, b"")
+    assert httpx.get(url, headers=STREAM | {"Last-Event-ID": "x"}).status_code == 400
+    assert httpx.get(f"{server.url}/v1/jobs/job_none/events", headers=STREAM).status_code == 404
+
+
+def test_open_streams_are_limited_and_starve_nothing(server: Serving, database: Database) -> None:
+    job = accepted(database)
+    url = f"{server.url}/v1/jobs/{job.id}/events"
+    with ExitStack() as stack:
+        for _ in range(STREAMS):
+            response = stack.enter_context(httpx.stream("GET", url, headers=STREAM, timeout=60))
+            assert "job.queued" in next(text for text in response.iter_text() if "job.queued" in text)
+        refused = httpx.get(url, headers=STREAM)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+        assert "Poll" in refused.json()["cure"]
+        began = time.monotonic()
+        for _ in range(20):
+            assert httpx.get(f"{server.url}/v1/jobs/{job.id}").status_code == 200
+        assert time.monotonic() - began < 10
+        assert httpx.get(url).status_code == 200
+        finish(database, job)
+    read_stream(url, STREAM)  # a slot is free again
+
+
+def test_stopping_waits_for_no_stream(tmp_path: Path) -> None:
+    with serving(tmp_path) as running:
+        database = Database(f"sqlite:///{tmp_path / 'burnish.sqlite'}")
+        job = accepted(database)
+        database.close()
+        url = f"{running.url}/v1/jobs/{job.id}/events"
+        with httpx.stream("GET", url, headers=STREAM, timeout=60) as response:
+            next(response.iter_text())
+            began = time.monotonic()
+            running.process.send_signal(signal.SIGTERM)
+            assert running.process.wait(30) == 0
+            assert time.monotonic() - began < 10
+
+
+def test_the_log_names_no_address_of_requests(server: Serving) -> None:
+    httpx.get(f"{server.url}/v1/models/mdl_secret_in_the_address")
+    assert "mdl_secret" not in (server.folder / "api.log").read_text()
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "192.0.2.1:8520", "[::]:0"])
+def test_it_refuses_to_be_open_to_the_network(tmp_path: Path, listen: str) -> None:
+    variables = environment(tmp_path, 0, BURNISH_LISTEN=listen)
+    run = subprocess.run([sys.executable, "-P", "-m", "api"], env=variables, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 2
+    assert "BURNISH_TOKENS" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_setting_that_cannot_be_used_is_named_at_start(tmp_path: Path) -> None:
+    variables = environment(tmp_path, 0, BURNISH_MAX_UPLOAD="much")
+    run = subprocess.run([sys.executable, "-P", "-m", "api"], env=variables, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 2
+    assert "BURNISH_MAX_UPLOAD" in run.stderr
