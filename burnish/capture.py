@@ -53,7 +53,7 @@ def capture(
 ) -> Captured:
     """Exports a module for inference, checks the result against the module, and saves it without paths or samples.
 
-    The module is exported in eval mode, and left as it was. Dimension 0 of the inputs is the batch: it is exported first
+    The module is exported in eval mode, and left as it was. Dimension 0 of the inputs is the batch: exported first
     as dynamic, then as torch infers it, then as fixed; the first that gives the module's outputs at other batch sizes
     wins.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
 import zipfile
@@ -13,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, TensorArgument
 from torch.utils.flop_counter import FlopCounterMode
 
 from burnish.errors import InternalError, InvalidModel, UnsupportedModel
@@ -28,6 +30,9 @@ __all__ = [
     "save_program",
     "summary",
 ]
+
+
+_MOST_ELEMENTS = 2**32
 
 
 def clean_archive(source: Path, destination: Path) -> None:
@@ -90,15 +95,16 @@ def save_program(program: ExportedProgram, path: Path) -> None:
 
 def _inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
     """Name and fake tensor of every input that the user gives."""
-    names = set(program.graph_signature.user_inputs)
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in names:
-            value = node.meta["val"]
-            if not isinstance(value, torch.Tensor):
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT:
+            if not isinstance(spec.arg, TensorArgument):
                 raise UnsupportedModel(
-                    "It takes an input that is no tensor.", cure="Export it with tensors as inputs.", where=node.name
+                    "It takes an input that is no tensor.",
+                    cure="Export it with tensors as inputs.",
+                    where=spec.arg.name,
                 )
-            yield node.name, value
+            yield spec.arg.name, values[spec.arg.name]
 
 
 def input_names(program: ExportedProgram) -> tuple[str, ...]:
@@ -124,6 +130,9 @@ def example_inputs(program: ExportedProgram, batch: int, seed: int) -> tuple[tor
 
     Args:
         batch: ignored where the export fixed the batch. Other dynamic dimensions get the size seen at export.
+
+    Raises:
+        UnsupportedModel: an input is no tensor, or of a size that no machine holds.
     """
     generator = torch.Generator().manual_seed(seed)
     return tuple(_random(value, batch, generator) for _, value in _inputs(program))
@@ -134,6 +143,10 @@ def _random(value: torch.Tensor, batch: int, generator: torch.Generator) -> torc
         side if isinstance(side, int) else batch if dimension == 0 else _hint(side)
         for dimension, side in enumerate(value.shape)
     ]
+    if math.prod(shape) > _MOST_ELEMENTS:
+        raise UnsupportedModel(
+            f"An input of shape {shape} is too large to make up.", cure="Export it with inputs of a realistic size."
+        )
     if value.dtype.is_floating_point or value.dtype.is_complex:
         return torch.randn(shape, generator=generator, dtype=torch.float32).to(value.dtype)
     return torch.randint(0, 2, shape, generator=generator).to(value.dtype)
