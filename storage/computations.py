@@ -14,7 +14,9 @@
 | `leased` | `ready` | `cancelled`, `fail`, `release`, `reap` | `cancel` is set, but a running job wants it again |
 | `ready` | `canceled` | `abandon` | no running job wants it |
 
-Nothing leads out of `done`. Rules:
+| `done` | `failed` | `disown` | an output of it is gone from the store, or corrupt there |
+
+Rules:
 
 1. Every transition is one UPDATE that names the state and the attempt it starts from, in the caller's transaction; the
    steps bound to the key change in the same transaction (`bindings.spread`), and so do their jobs' events.
@@ -28,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import literal, or_, select, update
+from sqlalchemy import Text, cast, literal, or_, select, update
 
 from burnish.errors import WorkerLost
 from storage import bindings, events
@@ -43,6 +45,7 @@ __all__ = [
     "cancelled",
     "claim",
     "commit",
+    "disown",
     "done",
     "due",
     "fail",
@@ -246,6 +249,16 @@ def abandon(tx: Transaction, key: str) -> bool:
         return _move(tx, found, cancel=True)
     _move(tx, found, state="canceled", finished_at=tx.now)
     return False
+
+
+def disown(tx: Transaction, digest: str, error: Mapping[str, Any]) -> int:
+    """Takes out of the cache what has this blob among its outputs, because the store lost or spoiled it; how many.
+
+    Steps that are done stay so; the next job (or the same one, retried) computes it again. Reads the whole table.
+    """
+    holds = cast(computations.c.outputs, Text).contains(f'"{digest}"', autoescape=True)
+    gone = update(computations).where(computations.c.state == "done", holds)
+    return tx.execute(gone.values(state="failed", outputs=None, error=dict(error))).rowcount
 
 
 def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:

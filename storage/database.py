@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event
+from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event, text
 from sqlalchemy import exc as driver
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -47,7 +47,7 @@ class Transaction:
         """Seconds since 1970 by the database's clock, read once."""
         if self._clock is not None:
             return self._clock()
-        return float(self._connection.exec_driver_sql(_NOW[self._connection.dialect.name]).scalar_one())
+        return float(self.execute(text(_NOW[self._connection.dialect.name])).scalar_one())
 
     @property
     def single_writer(self) -> bool:
@@ -55,11 +55,12 @@ class Transaction:
         return self._connection.dialect.name == "sqlite"
 
     def execute(self, statement: Executable) -> CursorResult[Any]:
-        """Runs one statement."""
-        try:
-            result = self._connection.execute(statement)
-        except (TypeError, ValueError) as error:  # psycopg's own, when it encodes JSON; SQLAlchemy wraps SQLite's
-            raise InternalError(f"A value can't be stored: {error}.", cure="Report this as a bug.") from error
+        """Runs one statement. Raises as `Database.begin`, or `InternalError` if the statement or a value is refused."""
+        with _translated():
+            try:
+                result = self._connection.execute(statement)
+            except (TypeError, ValueError) as error:  # psycopg's own, when it encodes JSON; SQLAlchemy wraps SQLite's
+                raise InternalError(f"A value can't be stored: {error}.", cure="Report this as a bug.") from error
         assert isinstance(result, CursorResult)  # what a Core statement gives; the declared type is wider
         return result
 
@@ -79,13 +80,20 @@ class Transaction:
 
     @contextmanager
     def savepoint(self) -> Iterator[Callable[[], None]]:
-        """A part that can be taken back alone, its row locks included: gives the function that does so."""
+        """A part that can be taken back alone, its row locks included: gives the function that does so.
+
+        An exception that leaves the block takes it back too. After `undo`, the rest of the block belongs to the
+        transaction around it.
+        """
         nested = self._connection.begin_nested()
         try:
             yield nested.rollback
-        finally:
+        except BaseException:
             if nested.is_active:
-                nested.commit()
+                nested.rollback()
+            raise
+        if nested.is_active:
+            nested.commit()
 
     def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         return sqlite.insert(table) if self.single_writer else postgresql.insert(table)

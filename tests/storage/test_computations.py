@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from burnish.errors import InternalError, OutOfMemory
+from burnish.errors import BlobCorrupt, InternalError, OutOfMemory
 from storage import computations
 from storage.tables import computations as table
 from tests.storage.scene import Clock, Scene
@@ -287,6 +287,21 @@ def test_the_reaper_takes_many_at_once(scene: Scene, clock: Clock) -> None:
     clock.pass_(scene.ttl + 1)
     scene.reap()
     assert {scene.computation(key).state for key in ("a", "b", "c")} == {"ready"}
+
+
+def test_a_result_whose_blob_is_lost_is_computed_again(scene: Scene) -> None:
+    job_id, attempt = scene.leased()
+    scene.commit(attempt)
+    scene.leased("other")
+    error = BlobCorrupt("Gone.", cure="Run it again.").document()
+    with scene.database.begin() as tx:
+        assert computations.disown(tx, "d" * 64, error) == 0
+        assert computations.disown(tx, "c" * 64, error) == 1
+    found = scene.computation()
+    assert (found.state, found.outputs, found.error) == ("failed", None, error)
+    assert scene.states(job_id) == {"capture": "done"}
+    assert not scene.steps(scene.ready())["capture"].hit
+    assert scene.won().attempt == attempt + 1
 
 
 def test_due_rings_each_once_until_the_redispatch_time(scene: Scene, clock: Clock) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 
 from burnish.errors import BadSetting, BurnishError, DiskFull, InternalError, Unavailable
 from storage import models
-from storage.database import Database
+from storage.database import Database, Transaction
 from storage.tables import models as table
 from tests.storage.scene import Clock, Scene
 
@@ -66,6 +66,29 @@ def test_a_savepoint_can_be_taken_back_alone(database: Database) -> None:
             undo()
     with database.read() as tx:
         assert list(tx.execute(select(table.c.name)).scalars()) == ["kept"]
+
+
+def test_an_error_takes_a_savepoint_back_and_the_transaction_goes_on(scene: Scene) -> None:
+    def work(tx: Transaction) -> None:
+        with tx.savepoint():
+            models.create(tx, name="undone", digest="a" * 64, size=1, signature={})
+            tx.execute(text("SELECT 1 FROM nothing"))
+
+    with scene.database.begin() as tx:
+        with pytest.raises(InternalError, match="refused a statement"):
+            work(tx)
+        models.create(tx, name="kept", digest="a" * 64, size=1, signature={})
+    with scene.database.read() as tx:
+        assert [model.name for model in models.list_(tx, after=None, limit=9)] == ["kept"]
+
+
+def test_what_follows_an_undo_belongs_to_the_transaction(scene: Scene) -> None:
+    with scene.database.begin() as tx, tx.savepoint() as undo:
+        models.create(tx, name="undone", digest="a" * 64, size=1, signature={})
+        undo()
+        models.create(tx, name="kept", digest="a" * 64, size=1, signature={})
+    with scene.database.read() as tx:
+        assert [model.name for model in models.list_(tx, after=None, limit=9)] == ["kept"]
 
 
 def test_a_wrong_statement_is_a_bug_and_not_an_outage(database: Database) -> None:
