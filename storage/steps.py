@@ -5,6 +5,7 @@
 | (none) | `waiting` | `jobs.plan` |
 | `waiting` | `ready`, `leased`, `done` | `bind`, as its computation stands (`done` is a cache hit) |
 | `waiting` | `canceled` | `skip`, or the end of its job |
+| `ready` | `waiting` | `unbind`: no worker computes that key any more |
 | `ready`, `leased` | any later state | its computation moves (`storage/computations.py`), or its job ends |
 """
 
@@ -17,14 +18,14 @@ from typing import Any
 from sqlalchemy import select, update
 
 from burnish.errors import Conflict
-from storage import computations, events
+from storage import bindings, computations, events
 from storage.database import Transaction
 from storage.nearest import explain
 from storage.records import Step, from_row
 from storage.tables import computations as computation_table
 from storage.tables import steps
 
-__all__ = ["PlannedStep", "bind", "inputs_of", "of_job", "skip", "waiting_with_inputs_done"]
+__all__ = ["PlannedStep", "bind", "inputs_of", "of_job", "skip", "unbind", "waiting_with_inputs_done"]
 
 _EVENT: dict[str, events.Kind] = {"ready": "step.ready", "leased": "step.leased", "done": "step.done"}
 _JOINED = (
@@ -117,6 +118,24 @@ def skip(tx: Transaction, step: Step, reason: str) -> None:
     """
     _leave_waiting(tx, step, {"state": "canceled", "why": {"hit": False, "skipped": reason}})
     events.add(tx, "step.canceled", {"skipped": reason}, job_id=step.job_id, step=step.name)
+
+
+def unbind(tx: Transaction, key: str) -> list[str]:
+    """Takes ready steps of running jobs off a computation that no worker can run any more (it was planned by another
+    version, or for another machine), so that they can be bound anew. Does nothing once it is leased.
+
+    Returns:
+        Ids of the jobs to advance.
+    """
+    bindings.lock(tx, [key])
+    found = computations.get(tx, key)
+    if found is None or found.state != "ready":
+        return []
+    affected = bindings.jobs_of(tx, key, state="running")
+    bound = (steps.c.key == key, steps.c.state == "ready", steps.c.job_id.in_(affected))
+    tx.execute(update(steps).where(*bound).values(state="waiting", key=None, why=None))
+    computations.abandon(tx, key)
+    return affected
 
 
 def _leave_waiting(tx: Transaction, step: Step, values: Mapping[str, Any]) -> None:

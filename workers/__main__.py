@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
 from burnish.errors import BurnishError
 from burnish.settings import Settings
-from workers.worker import run_worker
+from workers.worker import run_worker, start_log
 
 __all__ = ["main"]
 
 
 def main() -> int:
     """Runs until SIGTERM; 0, or 1 with the reason on stderr."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_log()
     try:
         run_worker(Settings.from_environment(os.environ))
     except BurnishError as error:

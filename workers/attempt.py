@@ -80,6 +80,7 @@ def run_attempt(
         Limits(memory=bounds.memory),
         list(inputs.values()),
     )
+    lease.say("running")
     lease.follow(folder)
     peak = max(_watch(child, lease, bounds, _LOOK_WHILE_ALONE if claim.alone else _LOOK), child.peak)
     if lease.stop in ("cancel", "lost", "drain"):

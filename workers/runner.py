@@ -21,14 +21,14 @@ from typing import Any, TypeVar
 
 from burnish.errors import BurnishError, InternalError, NotFound, ResourceError, StepTimeout, Unavailable
 from burnish.settings import Settings
-from storage import blob_index, computations
+from storage import blob_index, computations, steps
 from storage.blobs import Blob, BlobStore
 from storage.database import Database, Transaction
 from storage.doorbell import Doorbell
-from storage.records import Claim
+from storage.records import Claim, Computation
 from workers.advance import advance_all, take_up
 from workers.attempt import Bounds, Failed, run_attempt
-from workers.dispatch import next_step, ring_steps
+from workers.dispatch import REDISPATCH, next_step, ring_steps
 from workers.host_lock import HostLock
 from workers.keys import KeyMaker
 from workers.lease import Lease
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 _FINAL = frozenset({"user", StepTimeout.code})
 """Error classes and codes that another attempt would only repeat."""
+_GIVEN_UP = 2 * REDISPATCH
+"""Seconds that a computation is left to the workers it was planned for."""
 ResultT = TypeVar("ResultT")
 
 
@@ -100,6 +102,7 @@ class Runner:
         with Lease(self._database, key, claim.attempt, self._settings.lease_seconds) as lease:
             self._register(lease)
             try:
+                lease.say("waiting for the host")
                 with self._host.hold(claim.alone, lease.pause) as inside:
                     made = self._attempt(claim, lease) if inside else None
                 self._settle(claim, lease, made, time.monotonic() - began)
@@ -128,9 +131,8 @@ class Runner:
             found = computations.get(tx, key)
             if found is None or found.state not in ("ready", "leased"):
                 return None
-            mine = self._keys.key(found.op, found.spec, found.inputs).digest
-            if mine != key:
-                logger.info("%s %s was planned for another environment than this worker's", found.op, key[:12])
+            if self._keys.key(found.op, found.spec, found.inputs).digest != key:
+                self._leave(tx, found)
                 return None
             return computations.claim(
                 tx,
@@ -139,6 +141,13 @@ class Runner:
                 environment=self._keys.environment.fingerprint,
                 ttl=self._settings.lease_seconds,
             )
+
+    def _leave(self, tx: Transaction, found: Computation) -> None:
+        """It was planned by another version or for another machine. If none of those took it for long, there are none
+        any more (a rolling upgrade): its steps are bound anew, as this worker would compute them."""
+        logger.info("%s %s was planned for another environment than this worker's", found.op, found.key[:12])
+        if found.state == "ready" and tx.now - found.run_after > _GIVEN_UP:
+            advance_all(tx, steps.unbind(tx, found.key), self._keys)
 
     def _attempt(self, claim: Claim, lease: Lease) -> _Stored | Failed | None:
         """Everything between the claim and the commit; errors of the store and the disk count as the attempt's."""

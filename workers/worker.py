@@ -6,8 +6,10 @@ import logging
 import os
 import platform
 import threading
+import warnings
 from collections.abc import Sequence
 
+from celery.exceptions import SecurityWarning
 from celery.signals import worker_shutting_down
 
 from burnish.errors import Unavailable
@@ -26,7 +28,7 @@ from workers.runner import Runner
 from workers.scratch import Scratch
 from workers.zygote_client import PRELOAD, Zygote
 
-__all__ = ["GRACE", "TABLE", "run_worker"]
+__all__ = ["GRACE", "TABLE", "run_worker", "start_log"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,12 @@ TABLE = "workers.steps.table"
 GRACE = 20.0
 """Seconds that running steps have to finish after SIGTERM, before they are stopped and given back."""
 _BEAT = 10.0
+
+
+def start_log() -> None:
+    """Lines on stderr, of ourselves and of what goes wrong in the libraries."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("workers").setLevel(logging.INFO)
 
 
 def run_worker(
@@ -74,6 +82,8 @@ def run_worker(
         threading.Thread(target=runner.drain, args=(grace,), name="drain", daemon=True).start()
 
     worker_shutting_down.connect(drain, weak=False)
+    # Celery warns of running as root because of pickled messages; ours are JSON, and steps give their rights up.
+    warnings.simplefilter("ignore", SecurityWarning)
     presence.start()
     planner.start()
     logger.info("Worker %s serves %s with %d slots", worker_id, ", ".join(settings.queues), slots)

@@ -1,4 +1,4 @@
-"""The service that each test here gets, on SQLite and on PostgreSQL."""
+"""The service that each test here gets: on SQLite, and where the database matters on PostgreSQL too."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import pytest
 from tests.acceptance.service import Service, service
 from tests.postgres import fresh_database, postgres_url
 
-__all__ = ["live", "postgres_url"]
+__all__ = ["anywhere", "here", "postgres_url"]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Service]:
+    """A broker and a SQLite database; the test starts the workers and ticks it needs."""
+    with service(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    """A broker and a database; the test starts the workers and ticks it needs."""
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    """The same, once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
         with service(tmp_path) as made:
             yield made

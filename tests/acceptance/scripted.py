@@ -2,8 +2,8 @@
 
     {"lower": {"seconds": 2}, "pass:quantize": {"end": "SIGKILL"}, "measure": {"raise": "user"}}
 
-`seconds`: how long it takes; `child`: starts a process that outlives its parent's exit; `end`: kills itself by that
-signal; `raise`: fails with an error of that class.
+`seconds`: how long it takes; `child`: starts a process that would outlive it; `allocate`: takes so many bytes;
+`end`: kills itself by that signal; `raise`: fails with an error of that class; `probe`: tries what it must not.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,14 +39,20 @@ class Scripted(Step):
     def run(self, context: StepContext) -> Made:
         source = next(context.inputs[role] for role in ("model", "program", "original") if role in context.inputs)
         script = json.loads(source.read_text())
-        self._play(script.get(self.op, {}), context)
+        began = time.time()
+        part = script.get(self.op, {})
+        self._play(part, context)
         outputs: dict[str, Path] = {}
         for role in self.outputs:
             outputs[role] = context.folder / role
             # Passes mark the program, so that variants differ as they do in earnest.
             path = [*script.get("path", []), self.op] if self.op.startswith("pass:") else script.get("path", [])
             outputs[role].write_text(json.dumps({**script, "path": path, "role": role}, sort_keys=True))
-        return Made(outputs=outputs, report={**self.report, **self._figures(context)})
+        told = {"probe": _probe(part["probe"])} if "probe" in part else {}
+        return Made(
+            outputs=outputs,
+            report={**self.report, **self._figures(context), **told, "began": began, "ended": time.time()},
+        )
 
     def _play(self, part: dict[str, Any], context: StepContext) -> None:
         print(f"pid {os.getpid()}", flush=True)
@@ -55,6 +63,8 @@ class Scripted(Step):
         while time.monotonic() < until:
             context.progress(1 - (until - time.monotonic()) / part["seconds"], "acting")
             time.sleep(0.05)
+        if "allocate" in part:
+            bytearray(part["allocate"])
         if "end" in part:
             os.kill(os.getpid(), signal.Signals[part["end"]])
         if "raise" in part:
@@ -71,6 +81,24 @@ class Alone(Scripted):
     """One that nothing else may run beside."""
 
     alone: ClassVar[bool] = True
+
+
+def _probe(files: list[str]) -> dict[str, Any]:
+    """Which of the forbidden it can do."""
+    return {
+        "files": [_works(lambda path=path: open(path, "rb").close()) for path in files],  # type: ignore[misc]
+        "network": _works(lambda: socket.create_connection(("127.0.0.1", 9), timeout=1).close())
+        or Path("/proc/self/net/dev").read_text().count(":") > 1,
+        "environment": sorted(os.environ),
+    }
+
+
+def _works(attempt: Callable[[], None]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
 
 
 def _estimate(value: float) -> dict[str, float]:

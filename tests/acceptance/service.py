@@ -70,6 +70,20 @@ class Service:
             until(lambda: _answers(client))
         return self.broker
 
+    def wipe_broker(self) -> None:
+        """The broker forgets all it holds."""
+        with redis.Redis(port=self._broker_port) as client:
+            client.flushall()
+
+    def broker_keys(self) -> set[str]:
+        """What the broker holds."""
+        with redis.Redis(port=self._broker_port) as client:
+            return {key.decode() for key in client.scan_iter()}
+
+    def limit(self, **bounds: Any) -> None:
+        """Changes settings of workers that are started from now on."""
+        self.settings = replace(self.settings, **bounds)
+
     def start_worker(self, *arguments: str, slots: int = 2, name: str = "worker") -> subprocess.Popen[bytes]:
         """A worker with the scripted steps."""
         return self._start([sys.executable, "-P", "-m", "tests.acceptance.worker", *arguments], name, slots=slots)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
 from burnish.settings import Settings
-from workers.worker import run_worker
+from workers.worker import run_worker, start_log
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_log()
     grace = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     run_worker(Settings.from_environment(os.environ), table="tests.acceptance.scripted", preload=(), grace=grace)

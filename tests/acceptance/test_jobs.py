@@ -1,0 +1,84 @@
+"""Jobs from submission to verdict, through real processes."""
+
+from __future__ import annotations
+
+from tests.acceptance.service import QUANTIZE, Service
+from workers.ladder import AS_IS
+
+
+def test_a_job_runs_from_its_submission_to_its_verdict(anywhere: Service) -> None:
+    anywhere.start_worker()
+    anywhere.start_tick()
+    job = anywhere.ended(anywhere.submit({}).id)
+    assert job.state == "succeeded", anywhere.story(job.id)
+    assert job.verdict is not None
+    assert {each["name"] for each in job.verdict["candidates"]} == {
+        "eager", "compiled", f"{AS_IS}@inductor", "quantize@inductor",
+    }  # fmt: skip
+    assert {step.state for step in anywhere.steps(job.id).values()} == {"done"}
+    assert not list((anywhere.settings.data / "scratch").glob("wrk_*/*-1"))
+
+
+def test_an_identical_job_is_all_hits_and_ends_in_a_moment(anywhere: Service) -> None:
+    anywhere.start_worker()
+    anywhere.start_tick()
+    first = anywhere.ended(anywhere.submit({}).id)
+    second = anywhere.ended(anywhere.submit({}).id)
+    assert (first.state, second.state) == ("succeeded", "succeeded")
+    assert all(step.hit for step in anywhere.steps(second.id).values())
+    assert second.verdict == first.verdict
+    assert second.finished_at is not None
+    assert second.finished_at - second.created_at < 0.3
+
+
+def test_two_jobs_with_the_same_steps_compute_each_of_them_once(anywhere: Service) -> None:
+    anywhere.start_worker(name="one")
+    anywhere.start_worker(name="two")
+    anywhere.start_tick()
+    script = {"pass:quantize": {"seconds": 1.0}}
+    jobs = [anywhere.submit(script) for _ in range(2)]
+    assert [anywhere.ended(job.id).state for job in jobs] == ["succeeded", "succeeded"]
+    both = [anywhere.steps(job.id) for job in jobs]
+    assert {step.key for step in both[0].values()} == {step.key for step in both[1].values()}
+    assert {step.attempt for step in both[0].values()} == {1}
+
+
+def test_a_changed_setting_recomputes_only_what_depends_on_it(here: Service) -> None:
+    here.start_worker()
+    here.start_tick()
+    here.ended(here.submit({}).id)
+    changed = {**QUANTIZE, "passes": [{"quantize": {"calibration": "minmax"}}]}
+    job = here.ended(here.submit({}, changed).id)
+    steps = here.steps(job.id)
+    assert {name for name, step in steps.items() if not step.hit} == {"quantize"}  # its output is the same again
+    assert (steps["quantize"].why or {})["differs"] == ["settings.calibration"]
+
+
+def test_a_step_runs_without_network_secrets_or_foreign_files(here: Service) -> None:
+    here.start_worker()
+    here.start_tick()
+    probe = {"capture": {"probe": [str(here.settings.data / "burnish.sqlite")]}}
+    job = here.ended(here.submit(probe).id)
+    found = (here.steps(job.id)["capture"].report or {})["probe"]
+    assert found["files"] == [False]
+    assert found["network"] is False
+    assert not [name for name in found["environment"] if name.startswith(("BURNISH", "AWS"))]
+
+
+def test_a_step_that_must_be_alone_waits_for_others_and_keeps_new_ones_out(here: Service) -> None:
+    here.start_worker(slots=4)
+    here.start_tick()
+    one = here.submit({"measure": {"seconds": 1.0}, "n": 1})
+    two = here.submit({"capture": {"seconds": 2.0}, "lower": {"seconds": 0.5}, "n": 2})
+    for job in (one, two):
+        assert here.ended(job.id).state == "succeeded"
+    spans = [
+        (float(report["began"]), float(report["ended"]), step.op)
+        for job in (one, two)
+        for step in here.steps(job.id).values()
+        if (report := step.report) is not None
+    ]
+    for began, ended, op in spans:
+        if op == "measure":
+            beside = [span for span in spans if span[2] != "measure" and span[0] < ended and span[1] > began]
+            assert beside == []

@@ -1,0 +1,136 @@
+"""From a recipe to steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from burnish.passes import Distill
+from burnish.recipe import JobSpec, Recipe
+from storage.records import Job
+from storage.steps import PlannedStep
+from workers.ladder import AS_IS, variants
+from workers.planner import plan
+
+
+def _job(recipe: dict[str, Any]) -> Job:
+    spec = JobSpec.model_validate({"model": "m", "dataset": "d", "recipe": recipe}).model_dump(mode="json")
+    return Job(
+        id="job_1", state="queued", spec=spec, model_id="mdl_1", model="m:1", model_digest="a" * 64,
+        dataset_id="dst_1", dataset="d", dataset_digest="b" * 64, priority=5, revision=1, verdict=None, error=None,
+        created_at=0.0, started_at=None, finished_at=None,
+    )  # fmt: skip
+
+
+def _plan(recipe: dict[str, Any]) -> dict[str, PlannedStep]:
+    steps = plan(_job(recipe), parameters=1000, samples=100)
+    assert len({step.name for step in steps}) == len(steps)
+    return {step.name: step for step in steps}
+
+
+def _passes(*entries: Any, backend: str = "onnxruntime") -> dict[str, Any]:
+    return {"target": {"backend": backend}, "passes": list(entries)}
+
+
+def test_a_recipe_becomes_a_chain_of_its_passes_beside_the_program_as_it_is() -> None:
+    steps = _plan(_passes({"prune": {"ratio": 0.3}}, "distill", "quantize"))
+    assert list(steps) == [
+        "capture", "split",
+        "as-is/lower@onnxruntime", "as-is/verify@onnxruntime",
+        "prune", "distill", "quantize", "lower@onnxruntime", "verify@onnxruntime",
+        "measure",
+    ]  # fmt: skip
+    assert steps["prune"].spec["inputs"]["program"] == "capture.program"
+    assert steps["distill"].spec["inputs"]["program"] == "prune.program"
+    assert steps["quantize"].spec["inputs"]["program"] == "distill.program"
+    assert steps["lower@onnxruntime"].spec["inputs"]["program"] == "quantize.program"
+    assert steps["quantize"].op == "pass:quantize"
+
+
+def test_every_step_comes_after_all_it_reads_from() -> None:
+    seen: set[str] = set()
+    for step in plan(_job({}), parameters=1000, samples=100):
+        spec = step.spec
+        sources = [each for each in spec["inputs"].values() if not each.startswith("sha256:")]
+        assert {each.partition(".")[0] for each in sources} <= seen
+        assert set(spec.get("unless", {}).values()) <= seen
+        seen.add(step.name)
+
+
+def test_every_backend_of_auto_is_tried_for_every_variant() -> None:
+    steps = _plan(_passes("quantize", backend="auto"))
+    lowered = [name for name in steps if "lower@" in name]
+    assert lowered == ["as-is/lower@inductor", "as-is/lower@onnxruntime", "lower@inductor", "lower@onnxruntime"]
+
+
+def test_a_pass_that_comes_twice_has_a_number() -> None:
+    steps = _plan(_passes({"prune": {"ratio": 0.3}}, "distill", {"prune": {"ratio": 0.2}}, "distill"))
+    assert [name for name in steps if steps[name].op.startswith("pass:")] == [
+        "prune",
+        "distill",
+        "prune-2",
+        "distill-2",
+    ]
+    assert steps["distill-2"].spec["inputs"]["program"] == "prune-2.program"
+
+
+def test_settings_are_written_out_with_their_defaults() -> None:
+    settings = _plan(_passes("prune"))["prune"].spec["settings"]
+    assert settings == {"kind": "structured", "ratio": 0.5, "scope": "layer", "importance": "magnitude", "round_to": 8}
+
+
+def test_only_what_depends_on_the_target_names_it() -> None:
+    recipe = {**_passes("quantize"), "target": {"threads": 4, "batch": 8, "backend": "onnxruntime"}}
+    steps = _plan(recipe)
+    named = {name for name, step in steps.items() if step.spec["target"]}
+    assert named == {name for name in steps if "@" in name} | {"measure"}
+    assert steps["measure"].spec["target"] == {"device": "cpu", "threads": 4, "batch": 8}
+
+
+def test_the_seed_goes_to_the_passes_and_the_split_alone() -> None:
+    steps = _plan({**_passes("quantize"), "seed": 7})
+    assert {name for name, step in steps.items() if step.spec["seed"] == 7} == {"split", "quantize"}
+
+
+def test_the_model_and_the_dataset_enter_by_digest() -> None:
+    steps = _plan({})
+    assert steps["capture"].spec["inputs"] == {"model": "sha256:" + "a" * 64}
+    assert steps["split"].spec["inputs"]["dataset"] == "sha256:" + "b" * 64
+
+
+def test_the_measurement_takes_every_contender_that_did_not_drop_out() -> None:
+    measure = _plan(_passes("quantize", backend="auto"))["measure"].spec
+    names = [each["name"] for each in measure["settings"]["contenders"]]
+    assert names == ["as-is@inductor", "as-is@onnxruntime", "quantize@inductor", "quantize@onnxruntime"]
+    assert set(measure["optional"]) == {f"artifact.{name}" for name in names}
+    assert measure["unless"]["artifact.quantize@inductor"] == "verify@inductor"
+    assert measure["inputs"]["artifact.as-is@inductor"] == "as-is/lower@inductor.artifact"
+
+
+def test_what_the_user_asked_for_may_not_fail_silently() -> None:
+    steps = _plan(_passes("quantize"))
+    assert {name for name, step in steps.items() if step.optional} == {
+        "as-is/lower@onnxruntime", "as-is/verify@onnxruntime",
+    }  # fmt: skip
+
+
+def test_of_several_backends_each_may_fail() -> None:
+    steps = _plan(_passes("quantize", backend="auto"))
+    assert {name for name, step in steps.items() if not step.optional} == {"capture", "split", "quantize", "measure"}
+
+
+def test_a_goal_without_passes_gets_a_ladder_from_as_is_to_all_techniques() -> None:
+    found = variants(Recipe(), parameters=1000, samples=100)
+    assert [variant.name for variant in found] == [AS_IS, "quantize", "prune+distill+quantize"]
+    steps = _plan({"target": {"backend": "inductor"}})
+    assert "prune+distill+quantize/distill" in steps
+    assert all(step.optional for name, step in steps.items() if "/" in name)
+
+
+def test_recovery_in_the_ladder_is_shorter_for_more_data_and_larger_models() -> None:
+    def epochs(parameters: int, samples: int) -> int:
+        last = variants(Recipe(), parameters=parameters, samples=samples)[-1]
+        return next(each.epochs for each in last.passes if isinstance(each, Distill))
+
+    assert epochs(10_000, 1_000) == 20
+    assert 1 <= epochs(1_000_000, 10_000) < epochs(1_000_000, 2_000) <= 20
+    assert epochs(10**9, 10**6) == 1
