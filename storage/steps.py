@@ -133,7 +133,12 @@ def unbind(tx: Transaction, key: str) -> list[str]:
         return []
     affected = bindings.jobs_of(tx, key, state="running")
     bound = (steps.c.key == key, steps.c.state == "ready", steps.c.job_id.in_(affected))
+    freed = tx.execute(
+        select(steps.c.job_id, steps.c.name).where(*bound).order_by(steps.c.job_id, steps.c.position)
+    ).all()
     tx.execute(update(steps).where(*bound).values(state="waiting", key=None, why=None))
+    for row in freed:
+        events.add(tx, "step.retry", {"unbound": key}, job_id=row.job_id, step=row.name)
     computations.abandon(tx, key)
     return affected
 

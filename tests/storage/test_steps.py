@@ -117,6 +117,27 @@ def test_a_step_shows_its_computation(scene: Scene, clock: Clock) -> None:
     assert (step.started_at, step.inputs) == (clock.now, {"in": "0" * 64})
 
 
+def test_steps_can_be_taken_off_a_key_that_no_worker_computes(scene: Scene) -> None:
+    job_ids = sorted([scene.ready("old"), scene.ready("old")])
+    before = scene.job(job_ids[0]).revision
+    with scene.database.begin() as tx:
+        assert steps.unbind(tx, "old") == job_ids
+    assert scene.computation("old").state == "canceled"
+    for job_id in job_ids:
+        step = scene.steps(job_id)["capture"]
+        assert (step.state, step.key, step.why) == ("waiting", None, None)
+    assert scene.job(job_ids[0]).revision > before
+    assert scene.bind(job_ids[0], "capture", "new").state == "ready"
+
+
+def test_steps_stay_on_a_key_that_is_leased_or_unknown(scene: Scene) -> None:
+    job_id, _ = scene.leased()
+    with scene.database.begin() as tx:
+        assert steps.unbind(tx, "k") == []
+        assert steps.unbind(tx, "nothing") == []
+    assert scene.states(job_id) == {"capture": "leased"}
+
+
 def test_a_first_key_has_nothing_to_differ_from(scene: Scene) -> None:
     why = scene.bind(scene.running(), "capture", "k", parts={"seed": 0}).why
     assert why == {"hit": False, "known": None, "nearest": None, "differs": []}
