@@ -3,6 +3,7 @@
 from typing import Any
 
 from workers.passes.base import Pass
+from workers.passes.distill import DistillPass
 from workers.passes.prune import PrunePass
 from workers.passes.quantize import QuantizePass
 
@@ -10,6 +11,7 @@ __all__ = ["RUNNERS"]
 
 RUNNERS: dict[str, Pass[Any]] = {
     "prune": PrunePass(),
+    "distill": DistillPass(),
     "quantize": QuantizePass(),
 }
 """What runs each pass of `burnish.passes.PASSES`, by the same name."""

@@ -1,0 +1,107 @@
+"""Recovery by distillation: the changed program learns to give the original's outputs again."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+
+from burnish.passes import Distill
+from workers.graphs.batch_norms import recalibrate
+from workers.graphs.reexport import reexport
+from workers.passes.base import Applied, Pass, PassContext
+from workers.passes.distill_lesson import Lesson
+from workers.passes.distill_loss import floating
+from workers.programs import batch_range, example_inputs
+
+__all__ = ["DistillPass"]
+
+EXAMPLE_BATCH = 3
+"""Any batch above 1 would do: tracing takes 0 and 1 for constants."""
+
+
+class DistillPass(Pass[Distill]):
+    """Trains the program on the calibration data to match the original (Hinton et al. 2015, arXiv:1503.02531).
+
+    1. An eighth of the samples is held back to judge by; it is never trained on.
+    2. The stored statistics of batch norms are measured anew on the rest, and stay so during training.
+    3. AdamW without weight decay, one cycle of the learning rate, over all floating-point parameters.
+    4. After each epoch the judged loss decides whether its weights are the best so far. The incoming weights take part:
+       if nothing beats them, the incoming program is handed back and `changed` is False.
+
+    Rule 2 was measured on a digits CNN with half, and with 0.3, of its channels: statistics that follow the mixed
+    batches ended with 1.5 to 5 times the judged loss of those that stay, and without measuring anew nothing works.
+    """
+
+    settings: ClassVar[type[Distill]] = Distill
+
+    def requires(self, program: ExportedProgram, settings: Distill) -> Sequence[str]:
+        reasons = []
+        if not any(parameter.is_floating_point() for parameter in program.parameters()):
+            reasons.append("The program has no floating-point weights to train. Leave `distill` out of the recipe.")
+        if not floating([node.meta.get("val") for node in program.graph.output_node().all_input_nodes]):
+            reasons.append("The model has no floating-point output to learn from. Leave `distill` out of the recipe.")
+        return reasons
+
+    def apply(self, program: ExportedProgram, settings: Distill, context: PassContext) -> Applied:
+        student = _unlifted(program)
+        lesson = Lesson(context, settings)
+        best = _Best(lesson.judge(student))
+        before = best.loss
+        recalibrate(student, lesson.batches())
+        best.offer(student, lesson.judge(student), epoch=0)
+        recalibrated = best.loss
+        for epoch, loss in enumerate(lesson.teach(student), start=1):
+            best.offer(student, loss, epoch)
+            context.progress(epoch / settings.epochs, f"epoch {epoch} of {settings.epochs}: loss {loss:.4g}")
+        figures = {
+            "loss_before": before,
+            "loss_recalibrated": recalibrated,
+            "loss_after": best.loss,
+            "best_epoch": float(best.epoch),
+        }
+        if best.weights is None:
+            return Applied(program, changed=False, figures=figures)
+        return Applied(_with(best.weights, program, context.seed), changed=True, figures=figures)
+
+
+class _Best:
+    """The best weights so far; `None` are the incoming ones."""
+
+    def __init__(self, loss: float) -> None:
+        self.loss, self.epoch = loss, 0
+        self.weights: dict[str, torch.Tensor] | None = None
+
+    def offer(self, student: GraphModule, loss: float, epoch: int) -> None:
+        """Keeps the student's weights if its loss is lower. One that is no number never is."""
+        if loss < self.loss or (math.isnan(self.loss) and not math.isnan(loss)):
+            self.loss, self.epoch = loss, epoch
+            self.weights = copy.deepcopy(_tensors(student))
+
+
+def _unlifted(program: ExportedProgram) -> GraphModule:
+    """The program as a module with weights of its own; `ExportedProgram.module` shares them."""
+    module = copy.deepcopy(program.module(check_guards=False))
+    assert isinstance(module, GraphModule)
+    return module
+
+
+def _tensors(module: GraphModule) -> dict[str, torch.Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _with(weights: dict[str, torch.Tensor], program: ExportedProgram, seed: int) -> ExportedProgram:
+    module = _unlifted(program)
+    with torch.no_grad():
+        for name, tensor in _tensors(module).items():
+            tensor.copy_(weights[name])
+    for node in module.graph.find_nodes(op="get_attr"):
+        if not node.users:
+            module.graph.erase_node(node)  # such as a batch norm's count of batches
+    low, _ = batch_range(program)
+    return reexport(module, program, example_inputs(program, max(low, EXAMPLE_BATCH), seed))

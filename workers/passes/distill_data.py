@@ -1,0 +1,58 @@
+"""What the student is shown: batches of the calibration data, mixed and with noise if that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from workers.passes.base import Samples
+
+__all__ = ["Inputs", "augmented", "chunks", "held_back", "shuffled"]
+
+Inputs = tuple[torch.Tensor, ...]
+NOISE = 0.05
+"""Of the added noise, relative to the standard deviation of the batch."""
+
+
+def held_back(samples: Samples, share: float, generator: torch.Generator) -> tuple[Inputs, Inputs]:
+    """Splits the inputs at random into those to train on and those to judge by; a single sample is both."""
+    count = len(samples)
+    order = torch.randperm(count, generator=generator)
+    judged = max(1, round(count * share))
+    train = order[judged:] if count > 1 else order
+    return tuple(x[train] for x in samples.inputs), tuple(x[order[:judged]] for x in samples.inputs)
+
+
+def shuffled(inputs: Inputs, generator: torch.Generator) -> Inputs:
+    """The samples in random order."""
+    order = torch.randperm(len(inputs[0]), generator=generator)
+    return tuple(x[order] for x in inputs)
+
+
+def chunks(inputs: Inputs, size: int, least: int) -> Iterator[Inputs]:
+    """The samples in order, `size` at a time; a last chunk below `least` is filled up from the front."""
+    for start in range(0, len(inputs[0]), size):
+        chunk = tuple(x[start : start + size] for x in inputs)
+        missing = max(least - len(chunk[0]), 0)
+        more = torch.arange(missing) % len(inputs[0])
+        yield tuple(torch.cat([part, x[more]]) for part, x in zip(chunk, inputs, strict=True))
+
+
+def augmented(batch: Inputs, generator: torch.Generator) -> Inputs:
+    """Changes floating-point inputs; integers, such as tokens, stay as they are.
+
+    A sample in two is mixed with another one of the batch, by a share drawn evenly (mixup, Zhang et al. 2018,
+    arXiv:1710.09412; the teacher answers for the mixture, so there are no labels to mix). All get normal noise.
+    """
+    count = len(batch[0])
+    share = torch.rand(count, generator=generator)
+    share[torch.rand(count, generator=generator) < 0.5] = 1.0
+    partner = torch.randperm(count, generator=generator)
+    return tuple(_changed(x, share, partner, generator) if x.is_floating_point() else x for x in batch)
+
+
+def _changed(x: torch.Tensor, share: torch.Tensor, partner: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    weight = share.reshape(-1, *[1] * (x.dim() - 1)).to(x.dtype)
+    noise = torch.randn(x.shape, generator=generator).to(x.dtype) * x.std(correction=0) * NOISE
+    return weight * x + (1 - weight) * x[partner] + noise
