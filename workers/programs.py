@@ -78,7 +78,7 @@ def save_program(program: ExportedProgram, path: Path) -> None:
     """Writes a program in its canonical form: same program, same bytes; no sample inputs, no paths.
 
     Raises:
-        InternalError: torch can't serialize it.
+        InternalError: torch can't serialize it, or it holds what `load_program` would refuse.
     """
     with tempfile.TemporaryDirectory(prefix="burnish-") as folder:
         raw = Path(folder) / "model.pt2"
@@ -90,7 +90,14 @@ def save_program(program: ExportedProgram, path: Path) -> None:
                 f"torch can't save this program: {type(error).__name__}: {error}",
                 cure="Report it with the recipe that led here.",
             ) from error
-        clean_archive(raw, path)
+        try:
+            clean_archive(raw, path)
+        except InvalidModel as error:
+            raise InternalError(
+                f"This program could not be loaded again: {error.message}",
+                cure="Report it with the recipe that led here.",
+                where=error.where,
+            ) from error
 
 
 def _inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from burnish.errors import InvalidModel, UnsupportedModel
+from burnish.errors import InternalError, InvalidModel, UnsupportedModel
 from tests import models
 from tests.burnish.formats import hostile
 from tests.burnish.formats.archives import honest_bytes
@@ -109,6 +109,17 @@ def test_saving_leaves_the_program_as_it_was(tmp_path: Path) -> None:
     save_program(program, tmp_path / "a.pt2")
     assert [dict(node.meta) for node in program.graph.nodes] == before
     assert program.example_inputs is not None
+
+
+def test_what_could_not_be_loaded_again_is_not_saved(tmp_path: Path) -> None:
+    class Keyword(nn.Module):
+        def forward(self, x: torch.Tensor, *, scale: torch.Tensor) -> torch.Tensor:
+            return x * scale
+
+    program = torch.export.export(Keyword(), (torch.zeros(2),), {"scale": torch.zeros(2)})
+    with pytest.raises(InternalError, match="could not be loaded again"):
+        save_program(program, tmp_path / "a.pt2")
+    assert not (tmp_path / "a.pt2").exists()
 
 
 def test_saving_never_overwrites(tmp_path: Path) -> None:
