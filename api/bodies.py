@@ -11,6 +11,7 @@ from typing import Any
 from flask import Request
 
 from api.errors import Refused
+from burnish.errors import TooLarge
 
 __all__ = ["chunks_of", "digest_of", "json_of"]
 
@@ -42,11 +43,13 @@ def json_of(request: Request) -> tuple[dict[str, Any], bytes]:
     return document, raw
 
 
-def chunks_of(request: Request) -> Iterator[bytes]:
-    """The raw body of an upload, piece by piece.
+def chunks_of(request: Request, limit: int) -> Iterator[bytes]:
+    """The raw body of an upload, piece by piece. Whether it is over `limit` bytes is checked where it is announced;
+    where it is not, the blob store counts.
 
     Raises:
         Refused: a form, or compressed (415); it has no known end, or ended before it (400).
+        TooLarge: it is announced with more than `limit` bytes.
     """
     if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
         raise Refused(
@@ -59,6 +62,11 @@ def chunks_of(request: Request) -> Iterator[bytes]:
         raise Refused(415, "Compressed uploads are not taken.", cure="Send the bytes as they are.")
     if request.content_length is None and "chunked" not in request.headers.get("Transfer-Encoding", ""):
         raise Refused(400, "There is no body.", cure="Send the file's bytes as the body.")
+    if request.content_length is not None and request.content_length > limit:
+        raise TooLarge(
+            f"The upload has {request.content_length} bytes, and the limit is {limit}.",
+            cure="Send less, or raise BURNISH_MAX_UPLOAD.",
+        )
     return _read(request)
 
 

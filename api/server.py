@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 from apiflask import APIFlask
@@ -19,6 +21,8 @@ from storage.doorbell import Doorbell
 __all__ = ["THREADS", "Server", "check_listen"]
 
 THREADS = 16
+PATIENCE_SECONDS = 60
+"""A client that neither sends nor takes a byte for so long is let go: it holds one of the threads."""
 
 
 def check_listen(settings: Settings) -> None:
@@ -37,7 +41,13 @@ def check_listen(settings: Settings) -> None:
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
-    """Ends the open event streams when it is told to stop, so that nothing waits for them."""
+    """Lets go of clients that stand still, and ends the open event streams when it is told to stop."""
+
+    def enqueue_req(self, conn: Any) -> None:
+        # Set in the kernel, since gunicorn sets the socket back to blocking without a timeout before each request.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            conn.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", PATIENCE_SECONDS, 0))
+        super().enqueue_req(conn)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         app = self.wsgi

@@ -71,9 +71,9 @@ def take(intake: Intake[FoundT, RecordT], name: str) -> Response:
 
 
 def _store() -> Blob:
-    expect = digest_of(request)
+    expect, limit = digest_of(request), services().settings.max_upload
     try:
-        return services().blobs.put(chunks_of(request), expect=expect, limit=services().settings.max_upload)
+        return services().blobs.put(chunks_of(request, limit), expect=expect, limit=limit)
     except BlobCorrupt as error:
         raise Refused(
             400, f"The bytes that arrived don't have the digest {expect} announced.", cure="Send them again."

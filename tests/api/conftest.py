@@ -21,6 +21,9 @@ from tests.api.place import Place, RecordingBell
 from tests.models import program
 from tests.postgres import fresh_database, postgres_url  # noqa: F401  # the fixture
 
+EMPTY = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
+"""Quicker than TRUNCATE for tables of a few rows."""
+
 
 @pytest.fixture(scope="session")
 def model_bytes() -> bytes:
@@ -57,7 +60,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         url: str = request.getfixturevalue("shared_postgres")
         yield url
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"TRUNCATE {', '.join(metadata.tables)}".encode())
+            connection.execute(EMPTY.encode())
     else:
         shutil.copy(request.getfixturevalue("empty_sqlite"), tmp_path / "burnish.sqlite")
         yield f"sqlite:///{tmp_path / 'burnish.sqlite'}"

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +57,12 @@ def environment(folder: Path, port: int, **changes: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(folder: Path, **changes: str) -> Iterator[Serving]:
+def serving(folder: Path, *, command: tuple[str, ...] = ("-m", "api"), **changes: str) -> Iterator[Serving]:
     """Starts a server, waits until it answers, stops it at the end."""
     port = _free_port()
     with (folder / "api.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "api"], env=environment(folder, port, **changes), cwd=folder, stdout=log,
+            [sys.executable, "-P", *command], env=environment(folder, port, **changes), cwd=folder, stdout=log,
             stderr=log,
         )  # fmt: skip
     try:

@@ -112,6 +112,20 @@ def test_an_upload_over_the_limit_is_refused_before_it_is_all_read(tmp_path: Pat
         assert small.stored() == []
 
 
+def test_clients_that_stand_still_are_let_go_and_starve_nothing(tmp_path: Path) -> None:
+    impatient = "import sys, api.server, api.__main__ as main; api.server.PATIENCE_SECONDS = 1; sys.exit(main.main())"
+    half_head, half_body = b"GET /healthz HTT", b"POST /v1/models?name=x HTTP/1.1\r\nContent-Length: 99\r\n\r\nx"
+    with serving(tmp_path, command=("-c", impatient)) as running, ExitStack() as stack:
+        silent = []
+        for sent in [half_head] * 10 + [half_body] * 8:
+            silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", running.port))))
+            silent[-1].sendall(sent)
+        assert httpx.get(f"{running.url}/healthz", timeout=20).status_code == 200
+        for connection in silent:
+            connection.makefile("rb").read()  # until the server closes it
+        assert running.stored() == []
+
+
 def read_stream(url: str, headers: dict[str, str]) -> list[dict[str, str]]:
     """Every event of a stream until it ends."""
     with httpx.stream("GET", url, headers=headers, timeout=60) as response:
@@ -168,7 +182,9 @@ def test_open_streams_are_limited_and_starve_nothing(server: Serving, database: 
         assert time.monotonic() - began < 10
         assert httpx.get(url).status_code == 200
         finish(database, job)
-    read_stream(url, STREAM)  # a slot is free again
+    limit = time.monotonic() + 30
+    while httpx.get(url, headers=STREAM).status_code == 503:  # until the server has noticed that they are closed
+        assert time.monotonic() < limit
 
 
 def test_stopping_waits_for_no_stream(tmp_path: Path) -> None:

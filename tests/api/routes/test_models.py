@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 
 from flask.testing import FlaskClient
 
@@ -72,6 +73,14 @@ def test_an_upload_over_the_limit_is_refused_and_leaves_no_blob(place: Place) ->
     response = place.client.post("/v1/models?name=net", data=bytes(1_100_000))
     assert response.status_code == 413
     assert response.json["code"] == "too_large"
+    assert place.stored() == []
+
+
+def test_an_upload_that_is_not_announced_is_counted(place: Place) -> None:
+    body = io.BytesIO(bytes(1_100_000))
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    response = place.client.post("/v1/models?name=net", input_stream=body, environ_overrides=chunked)
+    assert (response.status_code, response.json["code"]) == (413, "too_large")
     assert place.stored() == []
 
 
