@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,7 @@ class Inductor(BackendRunner):
         batch = max(least, min(target.batch, most or target.batch))
         with _scratch(folder), torch.no_grad(), packed_for(batch):
             _compile(rewritten, path)
+        _drop_sources(path)
         if least == most:
             notes.append(
                 f"The export fixed the batch: the artifact takes {least} samples per call, and no other number."
@@ -126,6 +128,18 @@ def _compile(program: ExportedProgram, path: Path) -> None:
             f"Inductor can't compile this program: {type(error).__name__}: {_first_line(error)}",
             cure="Use the onnxruntime backend.",
         ) from error
+
+
+def _drop_sources(path: Path) -> None:
+    """Takes the C++ sources out of the package: nothing reads them, and they hold the paths of this machine."""
+    whole = path.with_suffix(".whole")
+    path.rename(whole)
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
+        for member in old.infolist():
+            if not member.filename.endswith((".cpp", ".kernel_metadata.json")):
+                with old.open(member) as source, new.open(member, "w") as destination:
+                    shutil.copyfileobj(source, destination)
+    whole.unlink()
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,6 +15,8 @@ from torchao.quantization.pt2e.quantizer import (
     SharedQuantizationSpec,
 )
 
+from workers.graphs.affine_batch_norms import make_batch_norms_affine
+
 __all__ = ["Int8Annotations", "tail"]
 
 aten = torch.ops.aten
@@ -91,6 +93,11 @@ class Int8Annotations(Quantizer):  # type: ignore[misc]  # torchao ships no type
             ch_axis=0,
             observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=EPS),
         )
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        """Called once the batch norms after convolutions are folded into them: those left become plain arithmetic."""
+        make_batch_norms_affine(model)
+        return model
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Applies the rules in the order of the graph, so that each node's inputs are decided before it."""
