@@ -22,7 +22,7 @@ __all__ = ["Contender", "ContenderFailed", "loader_of"]
 
 STANDALONE = Path(workers.standalone.__file__).parent
 BASELINES = ("eager", "compiled")
-_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _STDERR_SHOWN = 300
 
 
@@ -43,7 +43,15 @@ class Contender:
     """
 
     def __init__(
-        self, *, loader: Path, artifact: Path, filename: str, threads: int, folder: Path, blocked: Sequence[str] = ()
+        self,
+        *,
+        loader: Path,
+        artifact: Path,
+        filename: str,
+        threads: int,
+        folder: Path,
+        blocked: Sequence[str] = (),
+        compiles: bool = False,
     ) -> None:
         """Starts the process; it loads nothing yet.
 
@@ -51,6 +59,10 @@ class Contender:
             filename: the name the artifact is loaded under; runtimes look at the ending.
             folder: an empty or missing folder for its scratch files.
             blocked: packages that must not be imported, besides Burnish itself.
+            compiles: it may call programs, a compiler above all. An artifact must do without, and then the search
+            path is
+                empty. (Loading an AOTInductor package takes 0.6 s so; with a compiler in reach, torch spends 10 s on
+                probing it for instruction sets, though it compiles nothing.)
         """
         self._folder = folder
         self._exchanged = 0
@@ -64,7 +76,7 @@ class Contender:
         self._process = subprocess.Popen(
             command,
             cwd=folder,
-            env=_environment(threads, folder),
+            env=_environment(threads, folder, os.environ.get("PATH", os.defpath) if compiles else ""),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -168,12 +180,13 @@ class Contender:
         return f"its process {how} at {doing}" + (f" ({said})" if said else "")
 
 
-def _environment(threads: int, folder: Path) -> dict[str, str]:
+def _environment(threads: int, folder: Path, path: str) -> dict[str, str]:
     """A small environment: thread counts for every pool, scratch and compiler caches inside `folder`."""
     count = str(threads)
     return {
         **{name: os.environ[name] for name in _KEPT if name in os.environ},
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ORT_NUM_THREADS"), count),
+        "PATH": path or str(folder / "no-programs"),
         "HOME": str(folder),
         "TMPDIR": str(folder / "tmp"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),

@@ -159,6 +159,7 @@ def started(entries: Sequence[Entry], context: StepContext) -> Iterator[dict[str
                     filename=entry.filename,
                     threads=context.target.threads,
                     folder=context.folder / f"contender-{index}",
+                    compiles=entry.backend == "compiled",
                 )
             )
             for index, entry in enumerate(entries)

@@ -75,6 +75,11 @@ def test_nothing_of_the_environment_reaches_it_but_what_it_needs(
         one.load(30)
 
 
+def test_no_compiler_is_in_reach_of_an_artifact(tmp_path: Path) -> None:
+    with contender(tmp_path, load="import shutil; assert shutil.which('sh') is None") as one:
+        one.load(30)
+
+
 def test_it_is_bound_to_the_cores_given_with_all_its_threads(tmp_path: Path) -> None:
     core = max(os.sched_getaffinity(0))
     load = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"

@@ -13,7 +13,12 @@ from workers.programs import save_program
 
 def started(backend: str, artifact: Path, folder: Path) -> Contender:
     return Contender(
-        loader=loader_of(backend), artifact=artifact, filename="model.pt2", threads=1, folder=folder / "contender"
+        loader=loader_of(backend),
+        artifact=artifact,
+        filename="model.pt2",
+        threads=1,
+        folder=folder / "contender",
+        compiles=backend == "compiled",
     )
 
 
