@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from burnish.errors import BadSetting
 from burnish.recipe.quantities import parse_bytes, parse_seconds
@@ -139,7 +139,7 @@ class Settings:
         values = {name: _read(setting, environment) for name, setting in SETTINGS.items()}
         data: Path = values["data"]
         values["database_url"] = values["database_url"] or f"sqlite:///{data / 'burnish.sqlite'}"
-        values["blobs_url"] = values["blobs_url"] or f"file://{data / 'blobs'}"
+        values["blobs_url"] = values["blobs_url"] or f"file://{quote(str(data / 'blobs'))}"
         return cls(**values)
 
     def environment(self) -> dict[str, str]:

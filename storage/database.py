@@ -220,5 +220,5 @@ def _trouble(error: driver.SQLAlchemyError) -> BurnishError:
 def _refused(error: driver.SQLAlchemyError) -> InternalError:
     return InternalError(
         f"The database refused a statement: {error}",
-        cure="Run `python -m storage.migrate URL` if its tables are missing or old; else report this as a bug.",
+        cure="Run `python -m storage.migrate` if its tables are missing or old; else report this as a bug.",
     )

@@ -1,8 +1,8 @@
-"""`python -m storage.migrate URL`: creates the tables of a database, or brings them to this version."""
+"""`python -m storage.migrate`: brings the database at BURNISH_DATABASE_URL, an empty one too, to this version."""
 
 from __future__ import annotations
 
-import sys
+import os
 import threading
 from pathlib import Path
 
@@ -39,8 +39,7 @@ def _at_head(config: Config, connection: Connection) -> bool:
 
 
 if __name__ == "__main__":
+    from burnish.settings import Settings
     from storage.database import Database
 
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m storage.migrate URL")
-    Database(sys.argv[1]).migrate()
+    Database(Settings.from_environment(os.environ).database_url).migrate()

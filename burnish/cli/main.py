@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from burnish.version import __version__
 from burnish.cli.catalogue import datasets, models, passes, workers
 from burnish.cli.demo import demo
 from burnish.cli.jobs import cancel, fetch, jobs, retry, show, watch
 from burnish.cli.optimize import optimize, submit
 from burnish.cli.serve import api, doctor, down, tick, up, worker
+from burnish.version import __version__
 
 __all__ = ["COMMANDS", "main"]
 

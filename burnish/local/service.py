@@ -50,7 +50,7 @@ def embedded(settings: Settings) -> Service:
     parts += [
         Part(
             name="migrate",
-            command=python("storage.migrate", settings.database_url),
+            command=python("storage.migrate"),
             environment=environment,
             once=True,
         ),

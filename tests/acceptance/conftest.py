@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.service import Service, service
-from tests.postgres import fresh_database, postgres_url
+from tests.postgres import fresh_database
 
-__all__ = ["anywhere", "here", "postgres_url"]
+__all__ = ["anywhere", "here"]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from storage.database import Database
 from storage.tables import metadata
 from tests.api.place import Place, RecordingBell
 from tests.models import program
-from tests.postgres import fresh_database, postgres_url  # noqa: F401  # the fixture
+from tests.postgres import fresh_database
 
 EMPTY = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
 """Quicker than TRUNCATE for tables of a few rows."""
@@ -44,7 +44,7 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_postgres(postgres_url: str) -> Iterator[str]:  # noqa: F811
+def shared_postgres(postgres_url: str) -> Iterator[str]:
     """One database on a real server, with all tables: making one per test would take most of the time."""
     with fresh_database(postgres_url) as url:
         database = Database(url)

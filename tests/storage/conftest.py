@@ -11,7 +11,7 @@ import pytest
 
 from storage.database import Database
 from storage.tables import metadata
-from tests.postgres import fresh_database, postgres
+from tests.postgres import fresh_database
 from tests.storage.scene import Clock, Scene
 
 EMPTY = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
@@ -19,16 +19,9 @@ EMPTY = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sort
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a running server's maintenance database."""
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def migrated_postgres(postgres_server: str) -> Iterator[str]:
+def migrated_postgres(postgres_url: str) -> Iterator[str]:
     """The URL of a database with all tables."""
-    with fresh_database(postgres_server) as url:
+    with fresh_database(postgres_url) as url:
         _migrate(url)
         yield url
 

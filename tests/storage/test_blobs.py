@@ -19,7 +19,7 @@ import pytest
 
 from burnish.errors import BadSetting, BlobCorrupt, NotFound, TooLarge
 from storage.blobs import Blob, BlobStore, open_store
-from tests.seaweed import Seaweed, seaweed  # noqa: F401  # the fixture
+from tests.seaweed import Seaweed
 from tests.storage.blob_writers import PIECE, STALL_PIECES, STREAM_PIECES
 
 ROOT = Path(__file__).parents[2]

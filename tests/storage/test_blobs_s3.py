@@ -15,13 +15,13 @@ import pytest
 from burnish.errors import BlobCorrupt, Unavailable
 from storage.blobs_s3 import S3Blobs
 from storage.s3_upload import in_parts
-from tests.seaweed import Seaweed, seaweed  # noqa: F401  # the fixture
+from tests.seaweed import Seaweed
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def server(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Seaweed:  # noqa: F811  # the fixture
+def server(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Seaweed:  # the fixture
     for name, value in seaweed.environment.items():
         monkeypatch.setenv(name, value)
     return seaweed

@@ -124,8 +124,8 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_lost_connection_is_unavailable_and_the_next_one_works(postgres_server: str) -> None:
-    database = Database(postgres_server)
+def test_a_lost_connection_is_unavailable_and_the_next_one_works(postgres_url: str) -> None:
+    database = Database(postgres_url)
     with pytest.raises(Unavailable), database.begin() as tx:
         tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     with database.begin() as tx:

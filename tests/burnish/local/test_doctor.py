@@ -15,7 +15,7 @@ from burnish.local import machine, reach
 from burnish.local.doctor import checks
 from burnish.settings import Settings
 from tests.burnish.local.scenes import ROOT
-from tests.seaweed import Seaweed, seaweed  # noqa: F401  # the fixture
+from tests.seaweed import Seaweed
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_server_that_hangs_up_is_no_broker(settings: Settings) -> None:
 
 def test_a_bucket_is_reached(
     settings: Settings,
-    seaweed: Seaweed,  # noqa: F811  # the fixture
+    seaweed: Seaweed,  # the fixture
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in seaweed.environment.items():

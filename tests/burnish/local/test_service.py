@@ -73,9 +73,9 @@ def test_a_folder_of_our_rooms_names_does_not_shadow_ours(tmp_path: Path) -> Non
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").write_text("raise SystemExit('a stranger was imported')")
     done = subprocess.run(
-        python("storage.migrate", f"sqlite:///{tmp_path / 'db.sqlite'}"),
+        python("storage.migrate"),
         cwd=tmp_path,
-        env=python_environment(),
+        env={**python_environment(), "BURNISH_DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite'}"},
         capture_output=True,
         text=True,
     )

@@ -31,7 +31,7 @@ def test_shares_are_read_with_and_without_a_percent_sign(text: str, share: float
 
 @pytest.mark.parametrize("text", ["", "five", "-2MB", "2MBs", "2 M B", "nanMB"])
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="Write it like 2MB|is not a unit of size"):
+    with pytest.raises(ValueError, match=r"Write it like 2MB|is not a unit of size"):
         parse_bytes(text)
 
 
