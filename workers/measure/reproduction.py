@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from workers.measure.contender import ContenderFailed
+
 __all__ = ["Case", "Refused", "Tolerance", "cases", "check_cases", "tolerance_of"]
 
 Array = np.ndarray[Any, Any]
@@ -123,15 +125,17 @@ def check_cases(
         one entry per case, for the report.
 
     Raises:
-        Refused: at the first thing that is wrong.
-        ContenderFailed: the artifact crashed, or raised an error.
+        Refused: at the first thing that is wrong, a crash included.
     """
     references = [program(case.inputs) for case in every]
     typical = _typical([reference for case, reference in zip(every, references, strict=True) if not case.edge])
     entries = []
     for index, (case, reference) in enumerate(zip(every, references, strict=True)):
         progress(index / len(every), f"checking {case}")
-        outputs, calls = contender.check(case.inputs, CALLS, limit)
+        try:
+            outputs, calls = contender.check(case.inputs, CALLS, limit)
+        except ContenderFailed as failure:
+            raise Refused(f"run: at {case}, {failure}.") from failure
         worst = _compare(case, reference, outputs, typical, tolerance)
         _repeats(case, calls)
         entries.append({"check": str(case), "batch": case.batch, "calls": len(calls), "sqnr_db": worst})

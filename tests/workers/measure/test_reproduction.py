@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.workers.measure.fakes import contender
-from workers.measure.contender import ContenderFailed
 from workers.measure.reproduction import Case, Refused, Tolerance, cases, check_cases, rows, tolerance_of
 
 HELDOUT = [np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)]
@@ -105,8 +104,13 @@ def test_another_number_of_outputs_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_crash_at_one_batch_size_names_the_signal(tmp_path: Path) -> None:
-    with pytest.raises(ContenderFailed, match="SIGSEGV"):
+    with pytest.raises(Refused, match="run: at batch 2, its process was ended by SIGSEGV at check"):
         check(tmp_path, "len(x) == 2 and os.kill(os.getpid(), signal.SIGSEGV)")
+
+
+def test_an_exception_at_one_batch_size_names_it(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="run: at batch 32, check failed with AssertionError: too large"):
+        check(tmp_path, "assert len(x) < 16, 'too large'")
 
 
 def test_int8_noise_passes_where_the_tolerance_is_that_of_int8(tmp_path: Path) -> None:
