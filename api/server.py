@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
+from contextlib import suppress
 from typing import Any
 
 from apiflask import APIFlask
@@ -21,6 +23,7 @@ from storage.doorbell import Doorbell
 __all__ = ["THREADS", "Server", "check_listen"]
 
 THREADS = 16
+LINGER_SECONDS = 2.0
 PATIENCE_SECONDS = 60
 """A client that neither sends nor takes a byte for so long is let go: it holds one of the threads."""
 
@@ -49,11 +52,33 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
             conn.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", PATIENCE_SECONDS, 0))
         super().enqueue_req(conn)
 
+    def handle(self, conn: Any) -> Any:
+        kept = super().handle(conn)
+        if kept is False:
+            _linger(conn.sock)
+        return kept
+
     def handle_exit(self, sig: int, frame: object) -> None:
         app = self.wsgi
         if isinstance(app, APIFlask):
             app.extensions["burnish"].stopping.set()
         super().handle_exit(sig, frame)
+
+
+def _linger(connection: socket.socket) -> None:
+    """Waits until the client has read the answer and closes (RFC 9112, 9.6), here in the request's own thread.
+
+    Gunicorn does the same in the thread that accepts connections: one client that does not close would stop all the
+    others for two seconds. What this leaves has been shut down, which makes that wait end at once.
+    """
+    with suppress(OSError):  # the client is gone already
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER_SECONDS)
+        until = time.monotonic() + LINGER_SECONDS
+        while connection.recv(65536) and time.monotonic() < until:
+            pass
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class Server(BaseApplication):  # type: ignore[misc]
