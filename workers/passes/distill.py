@@ -29,7 +29,8 @@ class DistillPass(Pass[Distill]):
     """Trains the program on the calibration data to match the original (Hinton et al. 2015, arXiv:1503.02531).
 
     1. An eighth of the samples is held back to judge by; it is never trained on.
-    2. The stored statistics of batch norms are measured anew on the rest, and stay so during training.
+    2. The stored statistics of batch norms are measured anew on the rest, and stay so during training. If that made
+       the judged loss worse, training starts from the incoming ones.
     3. AdamW without weight decay, one cycle of the learning rate, over all floating-point parameters.
     4. After each epoch the judged loss decides whether its weights are the best so far. The incoming weights take part:
        if nothing beats them, the incoming program is handed back and `changed` is False.
@@ -54,8 +55,10 @@ class DistillPass(Pass[Distill]):
         best = _Best(lesson.judge(student))
         before = best.loss
         recalibrate(student, lesson.batches())
-        best.offer(student, lesson.judge(student), epoch=0)
-        recalibrated = best.loss
+        recalibrated = lesson.judge(student)
+        best.offer(student, recalibrated, epoch=0)
+        if best.weights is None:
+            student = _unlifted(program)
         for epoch, loss in enumerate(lesson.teach(student), start=1):
             best.offer(student, loss, epoch)
             context.progress(epoch / settings.epochs, f"epoch {epoch} of {settings.epochs}: loss {loss:.4g}")
@@ -86,13 +89,23 @@ class _Best:
 
 def _unlifted(program: ExportedProgram) -> GraphModule:
     """The program as a module with weights of its own; `ExportedProgram.module` shares them."""
-    module = copy.deepcopy(program.module(check_guards=False))
+    module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
+    owned: dict[int, torch.Tensor] = {}
+    for name, tensor in _tensors(module).items():
+        if id(tensor) not in owned:
+            owned[id(tensor)] = copy.deepcopy(tensor)
+        owner, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(owner), attribute, owned[id(tensor)])
     return module
 
 
 def _tensors(module: GraphModule) -> dict[str, torch.Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    """Parameters and buffers; one with two names under both."""
+    return {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
 
 
 def _with(weights: dict[str, torch.Tensor], program: ExportedProgram, seed: int) -> ExportedProgram:

@@ -57,7 +57,7 @@ class Lesson:
         for exercises in itertools.islice(self._epochs(), settings.epochs):
             for inputs, answers in exercises:
                 optimizer.zero_grad()
-                self._loss(floating(student(*inputs)), answers).backward()  # type: ignore[no-untyped-call]
+                self._loss(floating(student(*inputs)), answers).backward()
                 optimizer.step()
                 schedule.step()
             yield self.judge(student)

@@ -57,6 +57,11 @@ def _shuffled(net: Net, x: torch.Tensor) -> torch.Tensor:
     return net.out(torch.cat([left, net.right(right)], dim=1)).mean((2, 3))
 
 
+def _excited(net: Net, x: torch.Tensor) -> torch.Tensor:
+    x = net.up(x)
+    return net.out(x * net.back(torch.relu(net.down(x.mean((2, 3), keepdim=True)))).sigmoid()).mean((2, 3))
+
+
 def _attention(net: Net, x: torch.Tensor) -> torch.Tensor:
     attended, _ = net.attention(x, x, x, need_weights=False)
     return net.out(attended + x)
@@ -112,9 +117,8 @@ NETS: dict[str, tuple[Callable[[], Net], Callable[[int], torch.Tensor]]] = {
         image,
     ),
     "squeeze and excite": (
-        lambda: Net(lambda n, x: n.out(n.up(x) * n.back(torch.relu(n.down(n.up(x).mean((2, 3), keepdim=True)))).sigmoid()
-                                       ).mean((2, 3)),
-                    up=nn.Conv2d(6, 8, 1), down=nn.Conv2d(8, 4, 1), back=nn.Conv2d(4, 8, 1), out=nn.Conv2d(8, 3, 1)),
+        lambda: Net(_excited, up=nn.Conv2d(6, 8, 1), down=nn.Conv2d(8, 4, 1), back=nn.Conv2d(4, 8, 1),
+                    out=nn.Conv2d(8, 3, 1)),
         image,
     ),
     "instance norm": (
@@ -155,7 +159,7 @@ def prune(program: ExportedProgram, **settings: object) -> Applied:
 def zero_half(module: nn.Module, example: torch.Tensor) -> int:
     """Sets all weights of half of each group's classes to zero, in place. Returns the number of classes."""
     coupling = couple(export(module, example))
-    zeroed = np.concatenate([group.classes[: len(group.classes) // 2] for group in coupling.groups])
+    zeroed = np.concatenate([group.classes[1::2] for group in coupling.groups])
     with torch.no_grad():
         for name, _ in weights(coupling):
             for slot in coupling.slots:
