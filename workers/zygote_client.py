@@ -31,8 +31,11 @@ PRELOAD = (
     "torch._dynamo",
     "torch._inductor.compile_fx",
     "torchao.quantization.pt2e.quantize_pt2e",
+    "torch.export._trace",
+    "sympy.combinatorics",
     "onnx",
-    "onnxscript",
+    "onnxscript.function_libs.torch_lib.ops",
+    "onnxscript.rewriter.onnx_fusions",
 )
 """What steps import anyway and what is slow to import."""
 

@@ -26,55 +26,47 @@ def test_a_canceled_job_is_dead_with_all_its_processes_within_five_seconds(anywh
     assert anywhere.ended(after.id).state == "succeeded"
 
 
-def test_canceling_one_of_two_jobs_leaves_their_common_step_running(here: Service) -> None:
-    here.start_worker()
-    here.start_tick()
-    one, two = (here.submit({"pass:quantize": {"seconds": 2.0}}) for _ in range(2))
-    until(lambda: here.pid(one.id, step="quantize") is not None and "quantize" in here.steps(two.id))
-    with here.database.begin() as tx:
+def test_canceling_one_of_two_jobs_leaves_their_common_step_running(running: Service) -> None:
+    one, two = (running.submit({"pass:quantize": {"seconds": 2.0}, "for": "two"}) for _ in range(2))
+    until(lambda: running.pid(one.id, step="quantize") is not None and "quantize" in running.steps(two.id))
+    with running.database.begin() as tx:
         jobs.request_cancel(tx, one.id)
-    assert here.ended(two.id).state == "succeeded"
-    assert here.job(one.id).state == "canceled"
-    assert here.steps(two.id)["quantize"].attempt == 1
+    assert running.ended(two.id).state == "succeeded"
+    assert running.job(one.id).state == "canceled"
+    assert running.steps(two.id)["quantize"].attempt == 1
 
 
-def test_a_retried_job_goes_on_where_it_was_stopped(here: Service) -> None:
-    here.start_worker()
-    here.start_tick()
-    job = here.submit({"pass:quantize": {"seconds": 3.0}})
-    until(lambda: here.pid(job.id, step="quantize") is not None)
-    with here.database.begin() as tx:
+def test_a_retried_job_goes_on_where_it_was_stopped(running: Service) -> None:
+    job = running.submit({"pass:quantize": {"seconds": 3.0}, "for": "retry"})
+    until(lambda: running.pid(job.id, step="quantize") is not None)
+    with running.database.begin() as tx:
         jobs.request_cancel(tx, job.id)
-    here.ended(job.id)
-    with here.database.begin() as tx:
+    running.ended(job.id)
+    with running.database.begin() as tx:
         jobs.retry(tx, job.id)
-    assert here.ended(job.id).state == "succeeded"
-    steps = here.steps(job.id)
+    assert running.ended(job.id).state == "succeeded"
+    steps = running.steps(job.id)
     assert steps["capture"].hit
     assert not steps["quantize"].hit
 
 
-def test_an_error_of_the_user_is_final_at_once(here: Service) -> None:
-    here.start_worker()
-    here.start_tick()
-    job = here.ended(here.submit({"pass:quantize": {"raise": "user"}}).id)
+def test_an_error_of_the_user_is_final_at_once(running: Service) -> None:
+    job = running.ended(running.submit({"pass:quantize": {"raise": "user"}}).id)
     assert job.state == "failed"
     assert job.error is not None
     assert (job.error["code"], job.error["step"]) == ("model.unsupported", "quantize")
-    assert len(here.steps(job.id)["quantize"].reasons or []) == 1
+    assert len(running.steps(job.id)["quantize"].reasons or []) == 1
 
 
-def test_a_variant_that_can_not_be_made_is_one_contender_less(here: Service) -> None:
-    here.start_worker()
-    here.start_tick()
+def test_a_variant_that_can_not_be_made_is_one_contender_less(running: Service) -> None:
     ladder = {"target": {"backend": "inductor"}}
-    job = here.ended(here.submit({"pass:prune": {"raise": "user"}}, ladder).id)
-    assert job.state == "succeeded", here.story(job.id)
+    job = running.ended(running.submit({"pass:prune": {"raise": "user"}}, ladder).id)
+    assert job.state == "succeeded", running.story(job.id)
     assert job.verdict is not None
     refused = {each["name"]: each["refused"] for each in job.verdict["candidates"] if each["refused"]}
     assert list(refused) == ["prune+distill+quantize@inductor"]
     assert "The script says so" in refused["prune+distill+quantize@inductor"]
-    assert here.steps(job.id)["prune+distill+quantize/distill"].state == "canceled"
+    assert running.steps(job.id)["prune+distill+quantize/distill"].state == "canceled"
 
 
 def test_a_step_that_runs_too_long_is_ended_and_not_tried_again(here: Service) -> None:

@@ -43,39 +43,33 @@ def test_two_jobs_with_the_same_steps_compute_each_of_them_once(anywhere: Servic
     assert {step.attempt for step in both[0].values()} == {1}
 
 
-def test_a_changed_setting_recomputes_only_what_depends_on_it(here: Service) -> None:
-    here.start_worker()
-    here.start_tick()
-    here.ended(here.submit({}).id)
+def test_a_changed_setting_recomputes_only_what_depends_on_it(running: Service) -> None:
+    running.ended(running.submit({"for": "setting"}).id)
     changed = {**QUANTIZE, "passes": [{"quantize": {"calibration": "minmax"}}]}
-    job = here.ended(here.submit({}, changed).id)
-    steps = here.steps(job.id)
+    job = running.ended(running.submit({"for": "setting"}, changed).id)
+    steps = running.steps(job.id)
     assert {name for name, step in steps.items() if not step.hit} == {"quantize"}  # its output is the same again
     assert (steps["quantize"].why or {})["differs"] == ["settings.calibration"]
 
 
-def test_a_step_runs_without_network_secrets_or_foreign_files(here: Service) -> None:
-    here.start_worker()
-    here.start_tick()
-    probe = {"capture": {"probe": [str(here.settings.data / "burnish.sqlite")]}}
-    job = here.ended(here.submit(probe).id)
-    found = (here.steps(job.id)["capture"].report or {})["probe"]
+def test_a_step_runs_without_network_secrets_or_foreign_files(running: Service) -> None:
+    probe = {"capture": {"probe": [str(running.settings.data / "burnish.sqlite")]}}
+    job = running.ended(running.submit(probe).id)
+    found = (running.steps(job.id)["capture"].report or {})["probe"]
     assert found["files"] == [False]
     assert found["network"] is False
     assert not [name for name in found["environment"] if name.startswith(("BURNISH", "AWS"))]
 
 
-def test_a_step_that_must_be_alone_waits_for_others_and_keeps_new_ones_out(here: Service) -> None:
-    here.start_worker(slots=4)
-    here.start_tick()
-    one = here.submit({"measure": {"seconds": 1.0}, "n": 1})
-    two = here.submit({"capture": {"seconds": 2.0}, "lower": {"seconds": 0.5}, "n": 2})
+def test_a_step_that_must_be_alone_waits_for_others_and_keeps_new_ones_out(running: Service) -> None:
+    one = running.submit({"measure": {"seconds": 1.0}, "n": 1})
+    two = running.submit({"capture": {"seconds": 2.0}, "lower": {"seconds": 0.5}, "n": 2})
     for job in (one, two):
-        assert here.ended(job.id).state == "succeeded"
+        assert running.ended(job.id).state == "succeeded"
     spans = [
         (float(report["began"]), float(report["ended"]), step.op)
         for job in (one, two)
-        for step in here.steps(job.id).values()
+        for step in running.steps(job.id).values()
         if (report := step.report) is not None
     ]
     for began, ended, op in spans:

@@ -57,26 +57,22 @@ def test_a_frozen_worker_loses_its_step_and_writes_nothing_later(anywhere: Servi
     assert anywhere.steps(job.id)["quantize"].attempt == 2
 
 
-def test_a_step_whose_process_is_killed_is_tried_again(here: Service) -> None:
-    here.start_worker()
-    here.start_tick()
-    job = here.submit(SLOW)
-    os.kill(_running(here, job.id, "quantize"), signal.SIGKILL)
-    assert here.ended(job.id).state == "succeeded"
-    step = here.steps(job.id)["quantize"]
+def test_a_step_whose_process_is_killed_is_tried_again(running: Service) -> None:
+    job = running.submit({**SLOW, "for": "killed"})
+    os.kill(_running(running, job.id, "quantize"), signal.SIGKILL)
+    assert running.ended(job.id).state == "succeeded"
+    step = running.steps(job.id)["quantize"]
     assert step.attempt == 2
     assert [reason["error"]["code"] for reason in step.reasons or []] == ["resource.memory"]
 
 
-def test_a_step_that_is_killed_three_times_fails_its_job_with_three_reasons(here: Service) -> None:
-    here.start_worker()
-    here.start_tick()
-    job = here.ended(here.submit({"pass:quantize": {"end": "SIGKILL"}}).id)
+def test_a_step_that_is_killed_three_times_fails_its_job_with_three_reasons(running: Service) -> None:
+    job = running.ended(running.submit({"pass:quantize": {"end": "SIGKILL"}}).id)
     assert job.state == "failed"
     assert job.error is not None
     assert job.error["code"] == "resource.memory"
     assert job.error["step"] == "quantize"
-    reasons = here.steps(job.id)["quantize"].reasons or []
+    reasons = running.steps(job.id)["quantize"].reasons or []
     assert [reason["error"]["details"]["exit_status"] for reason in reasons] == [-9, -9, -9]
     assert all("pid" in reason["error"]["details"]["log_tail"] for reason in reasons)
 

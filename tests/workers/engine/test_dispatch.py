@@ -1,0 +1,181 @@
+"""Which doorbells are rung, and by whom; and what the tick makes of the broker's state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from burnish.errors import Unavailable
+from storage import computations
+from storage.database import Database
+from storage.doorbell import Doorbell
+from tests.workers.engine.scene import Scene
+from workers.dispatch import next_step, ring_jobs, ring_steps
+from workers.keys import KeyMaker
+from workers.tick import Tick
+
+
+class Recorder(Doorbell):
+    """A doorbell that is heard by the test alone."""
+
+    def __init__(self) -> None:
+        super().__init__("memory://")
+        self.heard: list[str] = []
+        self.down = False
+
+    def _ring(self, task: str, argument: str, queue: str, priority: int) -> None:
+        if self.down:
+            raise Unavailable("The broker is away.", cure="Wait.")
+        self.heard.append(f"{task} {argument} {queue} {priority}")
+
+
+class FakeBroker:
+    """The one command that the tick sends to the broker itself."""
+
+    def __init__(self) -> None:
+        self.mark: str | None = None
+        self.down = False
+
+    def set(self, name: str, value: str, nx: bool) -> bool | None:
+        if self.down:
+            raise redis.ConnectionError("refused")
+        if self.mark is not None:
+            return None
+        self.mark = value
+        return True
+
+
+@pytest.fixture
+def scene(database: Database, keys: KeyMaker) -> Scene:
+    return Scene(database, keys)
+
+
+@pytest.fixture
+def bell() -> Recorder:
+    return Recorder()
+
+
+def _ready(scene: Scene) -> tuple[str, str]:
+    """A job, and the key of its step that is ready."""
+    job_id = scene.submit()
+    scene.take_up(job_id)
+    return job_id, str(scene.steps(job_id)["capture"].key)
+
+
+def test_a_ready_step_is_rung_for_once(database: Database, scene: Scene, bell: Recorder) -> None:
+    _, key = _ready(scene)
+    assert ring_steps(database, bell)
+    assert ring_steps(database, bell)
+    assert bell.heard == [f"burnish.step {key} cpu 5"]
+
+
+def test_a_queued_job_is_rung_for_on_its_plan_queue(database: Database, scene: Scene, bell: Recorder) -> None:
+    job_id = scene.submit()
+    assert ring_jobs(database, bell)
+    assert bell.heard == [f"burnish.plan {job_id} cpu.plan 5"]
+
+
+def test_a_free_slot_takes_the_most_urgent_step_and_rings_for_the_rest(
+    database: Database, scene: Scene, bell: Recorder
+) -> None:
+    job_id, _ = _ready(scene)
+    scene.finish(job_id, "capture", "split")
+    ready = {str(step.key) for step in scene.steps(job_id).values() if step.state == "ready"}
+    mine = next_step(database, bell, ("cpu",))
+    assert mine in ready
+    assert [line.split()[1] for line in bell.heard] == [key for key in ready if key != mine]
+
+
+def test_a_free_slot_leaves_a_step_of_another_queue_to_others(database: Database, scene: Scene, bell: Recorder) -> None:
+    _, key = _ready(scene)
+    assert next_step(database, bell, ("cuda",)) is None
+    assert bell.heard == [f"burnish.step {key} cpu 5"]
+
+
+def test_a_free_slot_finds_nothing_when_nothing_is_ready(database: Database, bell: Recorder) -> None:
+    assert next_step(database, bell, ("cpu",)) is None
+
+
+def test_a_broker_that_is_away_is_told_by_the_answer(database: Database, scene: Scene, bell: Recorder) -> None:
+    _ready(scene)
+    scene.submit()
+    bell.down = True
+    assert not ring_steps(database, bell)
+    assert not ring_jobs(database, bell)
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    return FakeBroker()
+
+
+@pytest.fixture
+def tick(database: Database, bell: Recorder, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> Tick:
+    monkeypatch.setattr("workers.tick.redis.Redis.from_url", lambda *_, **__: broker)
+    return Tick(database, bell, "redis://127.0.0.1:1/0")
+
+
+def test_the_tick_rings_for_what_is_due_and_then_keeps_quiet(tick: Tick, scene: Scene, bell: Recorder) -> None:
+    job_id = scene.submit()
+    tick.once()
+    tick.once()
+    assert bell.heard == [f"burnish.plan {job_id} cpu.plan 5"]
+
+
+def test_the_tick_rings_again_for_everything_when_the_broker_lost_its_data(
+    tick: Tick, scene: Scene, bell: Recorder, broker: FakeBroker
+) -> None:
+    job_id = scene.submit()
+    tick.once()
+    broker.mark = None
+    tick.once()
+    assert bell.heard == [f"burnish.plan {job_id} cpu.plan 5"] * 2
+
+
+def test_the_tick_rings_again_for_what_the_broker_did_not_take(
+    tick: Tick, scene: Scene, bell: Recorder, broker: FakeBroker
+) -> None:
+    tick.once()
+    _, key = _ready(scene)
+    bell.down = True
+    with pytest.raises(Unavailable):
+        tick.once()
+    bell.down = False
+    tick.once()
+    assert bell.heard == [f"burnish.step {key} cpu 5"]
+
+
+def test_a_broker_that_refuses_is_unavailable(tick: Tick, broker: FakeBroker) -> None:
+    broker.down = True
+    with pytest.raises(Unavailable, match="did not answer"):
+        tick.once()
+
+
+def test_the_tick_has_lapsed_steps_run_again(tick: Tick, database: Database, scene: Scene, bell: Recorder) -> None:
+    _, key = _ready(scene)
+    _claim(database, key)
+    tick.once()
+    assert scene.computation(key).state == "ready"
+    assert bell.heard == [f"burnish.step {key} cpu 5"]
+
+
+def test_the_tick_has_jobs_advanced_whose_step_lapsed_too_often(
+    tick: Tick, database: Database, scene: Scene, bell: Recorder
+) -> None:
+    job_id, key = _ready(scene)
+    for _ in range(3):
+        _claim(database, key)
+        tick.once()
+    assert scene.computation(key).state == "failed"
+    assert f"burnish.plan {job_id} cpu.plan 5" in bell.heard
+    scene.take_up(job_id)
+    assert (scene.job(job_id).error or {})["code"] == "resource.worker"
+
+
+def _claim(database: Database, key: str) -> None:
+    """Leases it to a worker that is gone at once."""
+    with database.begin() as tx:
+        claimed: Any = computations.claim(tx, key, worker="gone", environment="e", ttl=-1)
+    assert claimed is not None

@@ -1,0 +1,107 @@
+"""The thread that keeps a lease alive."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from burnish.errors import Unavailable
+from storage import computations, events, jobs
+from storage.database import Database
+from storage.records import Claim
+from tests.acceptance.service import until
+from tests.workers.engine.scene import Scene
+from workers.keys import KeyMaker
+from workers.lease import Lease, tail
+
+
+@pytest.fixture
+def job_id(database: Database, keys: KeyMaker) -> str:
+    scene = Scene(database, keys)
+    job_id = scene.submit()
+    scene.take_up(job_id)
+    return job_id
+
+
+@pytest.fixture
+def claim(database: Database, keys: KeyMaker, job_id: str) -> Claim:
+    """The first step of a job, leased."""
+    key = Scene(database, keys).steps(job_id)["capture"].key
+    with database.begin() as tx:
+        found = computations.claim(tx, str(key), worker="w", environment="e", ttl=30)
+    assert found is not None
+    return found
+
+
+def test_it_renews_the_lease_and_carries_progress_and_log(
+    database: Database, claim: Claim, job_id: str, tmp_path: Path
+) -> None:
+    (tmp_path / "told").mkdir()
+    (tmp_path / "told" / "progress.json").write_text(json.dumps({"share": 0.5, "doing": "half of it"}))
+    (tmp_path / "told" / "log.txt").write_text("one\n\ntwo\nhalf a li")
+    with Lease(database, claim.key, claim.attempt, 0.2) as lease:
+        lease.follow(tmp_path)
+        until(lambda: _lines(database, job_id) == ["one", "two"])
+        (tmp_path / "told" / "log.txt").write_text("one\n\ntwo\nhalf a line\n")
+        until(lambda: _lines(database, job_id) == ["one", "two", "half a line"])
+    with database.read() as tx:
+        found = computations.get(tx, claim.key)
+    assert found is not None
+    assert (found.progress, found.doing) == (0.5, "half of it")
+    assert lease.stop is None
+
+
+def _lines(database: Database, job_id: str) -> list[str]:
+    with database.read() as tx:
+        return [event.data["line"] for event in events.of_job(tx, job_id) if event.kind == "log"]
+
+
+def test_a_cancel_reaches_whoever_sleeps_in_it(database: Database, claim: Claim, job_id: str) -> None:
+    with Lease(database, claim.key, claim.attempt, 0.2) as lease:
+        with database.begin() as tx:
+            jobs.request_cancel(tx, job_id)
+        assert lease.pause(30)
+        assert lease.stop == "cancel"
+
+
+def test_a_lease_that_is_somebody_elses_is_lost(database: Database, claim: Claim) -> None:
+    with Lease(database, claim.key, claim.attempt - 1, 0.2) as lease:
+        assert lease.pause(30)
+        assert lease.stop == "lost"
+
+
+def test_it_counts_as_lost_when_sql_is_away_for_longer_than_it_lasts(
+    database: Database, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(self: Database) -> None:
+        raise Unavailable("Away.", cure="Wait.")
+
+    monkeypatch.setattr(Database, "begin", begin)
+    with Lease(database, claim.key, claim.attempt, 0.3) as lease:
+        assert lease.pause(30)
+        assert lease.stop == "lost"
+
+
+def test_the_first_reason_to_stop_counts(database: Database, claim: Claim) -> None:
+    with Lease(database, claim.key, claim.attempt, 30) as lease:
+        lease.end("memory")
+        lease.end("drain")
+        assert lease.stop == "memory"
+        assert lease.pause(0)
+
+
+def test_its_thread_ends_with_it(database: Database, claim: Claim) -> None:
+    with Lease(database, claim.key, claim.attempt, 30):
+        assert any(thread.name.startswith("lease-") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("lease-") for thread in threading.enumerate())
+
+
+def test_the_tail_of_a_log_is_bounded_and_clean(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert tail(log) == ""
+    log.write_bytes(b"x" * 10_000 + b"\xff\0end")
+    assert len(tail(log)) == 4096
+    assert tail(log).endswith("��end")

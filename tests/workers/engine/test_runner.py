@@ -1,0 +1,215 @@
+"""From a doorbell to a commit: a real zygote, a real store, SQLite, and no broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish.settings import Settings
+from storage import computations
+from storage.blobs import BlobStore, open_store
+from storage.database import Database
+from tests.storage.scene import Clock
+from tests.workers.engine.scene import Scene
+from tests.workers.engine.test_dispatch import Recorder
+from workers.environment import Environment
+from workers.host_lock import HostLock
+from workers.keys import KeyMaker
+from workers.runner import Runner
+from workers.scratch import Scratch
+from workers.zygote_client import Zygote
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    made = Zygote("tests.acceptance.scripted", preload=())
+    made.start()
+    yield made
+    made.close()
+
+
+class Running(Clock):
+    """One that goes on a little each time it is read, so that no two transactions share a moment."""
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Running()
+
+
+@pytest.fixture
+def database(tmp_path: Path, clock: Clock) -> Iterator[Database]:
+    """On a clock that the test moves."""
+    opened = Database(f"sqlite:///{tmp_path / 'test.sqlite'}", clock)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment({"BURNISH_DATA": str(tmp_path / "data"), "BURNISH_SLOTS": "1"})
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return open_store(settings.blobs_url)
+
+
+@pytest.fixture
+def bell() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def runner(
+    settings: Settings,
+    database: Database,
+    blobs: BlobStore,
+    bell: Recorder,
+    zygote: Zygote,
+    keys: KeyMaker,
+    tmp_path: Path,
+) -> Iterator[Runner]:
+    scratch = Scratch(tmp_path / "scratch", "wrk_1")
+    yield Runner(
+        settings=settings, worker_id="wrk_1", database=database, blobs=blobs, doorbell=bell, zygote=zygote,
+        keys=keys, scratch=scratch, host=HostLock(tmp_path / "host"),
+    )  # fmt: skip
+    scratch.close()
+
+
+@pytest.fixture
+def scene(database: Database, keys: KeyMaker) -> Scene:
+    return Scene(database, keys)
+
+
+def _submit(scene: Scene, blobs: BlobStore, script: dict[str, Any] | None = None) -> str:
+    """A job whose model and dataset are in the store."""
+    blobs.put([b"{}"])
+    data = blobs.put([json.dumps(script or {}).encode()])
+    return scene.submit(model=data.digest, dataset=data.digest)
+
+
+def test_one_doorbell_takes_a_job_through_all_its_steps(
+    runner: Runner, scene: Scene, blobs: BlobStore, bell: Recorder
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    (rung,) = bell.heard
+    runner.execute(rung.split()[1])
+    assert scene.job(job_id).state == "succeeded"
+    for step in scene.steps(job_id).values():
+        for digest in (step.outputs or {}).values():
+            assert blobs.size(digest) is not None
+
+
+def test_a_doorbell_for_no_job_or_no_step_is_nothing(runner: Runner) -> None:
+    runner.plan("job_nothing")
+    runner.execute("0" * 64)
+
+
+def test_a_step_of_another_code_version_is_left_alone(runner: Runner, scene: Scene, blobs: BlobStore) -> None:
+    job_id = _submit(scene, blobs)
+    other = _other(scene)
+    other.take_up(job_id)
+    key = str(scene.steps(job_id)["capture"].key)
+    runner.execute(key)
+    assert scene.computation(key).state == "ready"
+    assert scene.steps(job_id)["capture"].key == key
+
+
+def test_a_step_that_no_worker_of_its_version_took_for_long_is_bound_anew(
+    runner: Runner, scene: Scene, blobs: BlobStore, clock: Clock, bell: Recorder
+) -> None:
+    job_id = _submit(scene, blobs)
+    _other(scene).take_up(job_id)
+    key = str(scene.steps(job_id)["capture"].key)
+    clock.pass_(121)
+    runner.execute(key)
+    step = scene.steps(job_id)["capture"]
+    assert step.state == "ready"
+    assert step.key != key
+    assert scene.computation(key).state == "canceled"
+    runner.execute(str(step.key))
+    assert scene.job(job_id).state == "succeeded"
+
+
+def _other(scene: Scene) -> Scene:
+    """The same service, planned by a worker with another version of Python."""
+    here: Environment = scene.keys.environment
+    there = replace(here, versions={**here.versions, "python": "2.7"})
+    return Scene(scene.database, replace(scene.keys, environment=there))
+
+
+def test_an_input_that_is_gone_from_the_store_is_told_with_the_cure(
+    runner: Runner, scene: Scene, blobs: BlobStore
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    step = scene.steps(job_id)["capture"]
+    blobs.delete(step.spec["inputs"]["model"].removeprefix("sha256:"))
+    runner.execute(str(step.key))
+    (reason,) = scene.computation(step.key).reasons
+    assert "gone from the store" in reason["error"]["message"]
+    assert "Upload" in reason["error"]["cure"]
+
+
+def test_an_internal_error_is_tried_again_later_and_later(
+    runner: Runner, scene: Scene, blobs: BlobStore, clock: Clock
+) -> None:
+    job_id = _submit(scene, blobs, {"capture": {"raise": "internal"}})
+    runner.plan(job_id)
+    key = str(scene.steps(job_id)["capture"].key)
+    pauses = []
+    for _ in range(2):
+        runner.execute(key)
+        pauses.append(scene.computation(key).run_after - clock.now)
+        runner.execute(key)  # too early: nothing happens
+        clock.pass_(pauses[-1])
+    assert pauses == [pytest.approx(1.0, abs=0.1), pytest.approx(4.0, abs=0.1)]
+    runner.execute(key)
+    assert scene.computation(key).state == "failed"
+    assert len(scene.computation(key).reasons) == 3
+    assert scene.job(job_id).state == "failed"
+
+
+def test_a_failure_keeps_the_tail_of_the_log_and_the_memory_used(
+    runner: Runner, scene: Scene, blobs: BlobStore
+) -> None:
+    job_id = _submit(scene, blobs, {"capture": {"raise": "user"}})
+    runner.plan(job_id)
+    runner.execute(str(scene.steps(job_id)["capture"].key))
+    details = (scene.job(job_id).error or {})["details"]
+    assert "The script says so" in details["log_tail"]
+    assert details["peak_memory"] > 1_000_000
+
+
+def test_a_draining_worker_takes_nothing_new(runner: Runner, scene: Scene, blobs: BlobStore) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    runner.drain(0.0)
+    key = str(scene.steps(job_id)["capture"].key)
+    runner.execute(key)
+    assert scene.computation(key).attempt == 0
+
+
+def test_a_stale_doorbell_for_a_done_step_is_dropped(runner: Runner, scene: Scene, blobs: BlobStore) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    key = str(scene.steps(job_id)["capture"].key)
+    runner.execute(key)
+    runner.execute(key)
+    with scene.database.read() as tx:
+        found = computations.get(tx, key)
+    assert found is not None
+    assert found.attempt == 1
