@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apiflask import APIFlask
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from burnish.recipe.quantities import format_bytes, format_fraction, format_seconds
 from burnish.resources import JobSummary
@@ -96,6 +96,14 @@ def limit_words(limit: Limit) -> str:
     return f"Lower end of the speed-up {times(limit.value)}, has to be above {times(limit.limit)}"
 
 
+def prose(text: str | None) -> Markup:
+    """Text whose `names` in backticks become code; everything in it is escaped."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else escape(part)
+        for index, part in enumerate((text or "").split("`"))
+    )
+
+
 def pretty(value: Mapping[str, Any]) -> str:
     """Plain data as indented text; a text in it keeps its lines."""
     return "\n".join(
@@ -122,7 +130,22 @@ def type_of(schema: Mapping[str, Any]) -> str:
     return str(schema.get("type", "any"))
 
 
-FILTERS = (times, points, seconds, size, share, interval, clock, took, words, step_words, limit_words, pretty, type_of)
+FILTERS = (
+    times,
+    points,
+    seconds,
+    size,
+    share,
+    interval,
+    clock,
+    took,
+    words,
+    step_words,
+    limit_words,
+    pretty,
+    prose,
+    type_of,
+)
 
 
 def install(app: APIFlask) -> None:

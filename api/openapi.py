@@ -2,7 +2,7 @@
 
 1. Schemas get plain names (`StepResource`, not `JobResource.StepResource`), each once.
 2. `x-body` of a route becomes its request body: media type → name of a schema, `bytes` or `text`; `x-content` the
-   same of its responses: status → media type → schema.
+   same of its responses: status → media type → schema. `x-headers` are the request headers that it reads.
 3. Every error response is a problem document; those that any route can give are added to each.
 4. Documents (GET, JSON) have an ETag, take `If-None-Match` and may answer 304. Every POST takes `Idempotency-Key`.
 """
@@ -24,6 +24,7 @@ _METHODS = ("get", "post")
 _COMMON = {"401": "Token missing or not valid.", "403": "Sent by a page of another site.", "500": "A fault of Burnish.",
            "503": "A part of the service can't be reached, or is busy: see Retry-After."}  # fmt: skip
 _PROBES = ("/healthz", "/readyz")
+_RESOURCES = ("models", "datasets", "jobs", "artifacts", "passes", "workers")
 
 IDEMPOTENCY: JsonObject = {
     "name": "Idempotency-Key",
@@ -40,6 +41,13 @@ IF_NONE_MATCH: JsonObject = {
     "schema": {"type": "string"},
     "description": "ETag of the version at hand; if it is still the newest, the answer is 304.",
 }
+_HEADERS = {
+    "Content-Digest": "`sha-256=:BASE64:` (RFC 9530) of the body; other bytes than these are refused.",
+    "Range": "One range of bytes, `bytes=0-99`.",
+    "If-Range": "The ETag that the range is of; of another version the whole is sent.",
+    "Last-Event-ID": "Id of the last event that was seen of a stream, to resume it.",
+}
+"""Headers that single routes read, named in their `x-headers`."""
 ETAG: JsonObject = {"ETag": {"schema": {"type": "string"}, "description": "Changes with the document (weak)."}}
 
 
@@ -56,6 +64,7 @@ def complete(collected: JsonObject | str) -> JsonObject | str:
         for method in _METHODS:
             if method in operations:
                 _complete_operation(path, method, operations[method])
+    spec["paths"] = dict(sorted(spec["paths"].items(), key=_place))
     spec["security"] = [{"bearer": []}, {}]
     return spec
 
@@ -81,6 +90,13 @@ def _plain(name: str) -> str:
     return f"{page[1]}Page" if page else last
 
 
+def _place(path: tuple[str, JsonObject]) -> tuple[int, str]:
+    """By resource, in the order in which they are used; what lies outside `/v1` comes last."""
+    parts = path[0].split("/")
+    resource = parts[2] if parts[1] == "v1" else ""
+    return (_RESOURCES.index(resource) if resource in _RESOURCES else len(_RESOURCES), path[0])
+
+
 def _register(schemas: JsonObject, name: str, schema: JsonObject) -> None:
     for inner, body in schema.pop("$defs", {}).items():
         schemas.setdefault(inner, body)
@@ -93,6 +109,7 @@ def _complete_operation(path: str, method: str, operation: JsonObject) -> None:
     body = operation.pop("x-body", None)
     if body:
         operation["requestBody"] = {"required": True, "content": {kind: _content(body[kind]) for kind in body}}
+    parameters += [_header(name) for name in operation.pop("x-headers", ())]
     if method == "post":
         parameters.append(IDEMPOTENCY)
     responses: JsonObject = operation["responses"]
@@ -118,6 +135,11 @@ def _complete_operation(path: str, method: str, operation: JsonObject) -> None:
         if status[0] in "45" and status not in contents:
             response["content"] = {"application/problem+json": _content("Problem")}
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _header(name: str) -> JsonObject:
+    described = {"schema": {"type": "string"}, "description": _HEADERS[name]}
+    return {"name": name, "in": "header", "required": False, **described}
 
 
 def _content(schema: str) -> JsonObject:

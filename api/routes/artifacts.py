@@ -37,7 +37,8 @@ class ArtifactQuery(Document):
         416: "Nothing of the range is inside the file.",
     },
     extensions={
-        "x-content": {"200": {"application/octet-stream": "bytes"}, "206": {"application/octet-stream": "bytes"}}
+        "x-headers": ["Range", "If-Range"],
+        "x-content": {"200": {"application/octet-stream": "bytes"}, "206": {"application/octet-stream": "bytes"}},
     },
 )
 def get_artifact(digest: str, query_data: ArtifactQuery) -> Response:

@@ -44,7 +44,7 @@ _INTAKE = Intake(inspect=inspect_dataset, register=_register, show=dataset_resou
 @blueprint.doc(
     responses={400: "Broken off or damaged.", 409: "The key was used before.", 413: "Over the limit.",
                415: "Sent as a form.", 422: "Neither `.safetensors` nor `.npz`, or damaged.", 507: "No space left."},
-    extensions={"x-body": {"application/octet-stream": "bytes"}},
+    extensions={"x-body": {"application/octet-stream": "bytes"}, "x-headers": ["Content-Digest"]},
 )  # fmt: skip
 def upload_dataset(query_data: UploadQuery) -> Response:
     """Upload samples as `.safetensors` or `.npz`

@@ -38,10 +38,11 @@ class EventsQuery(Document):
         204: "To a stream that is resumed: the job is finished, and all its events were sent.",
     },
     extensions={
+        "x-headers": ["Last-Event-ID"],
         "x-content": {
             "200": {"application/json": "EventResourcePage", "text/event-stream": "text"},
             "204": {},
-        }
+        },
     },
 )
 def list_events(id: str, query_data: EventsQuery) -> Response:

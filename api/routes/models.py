@@ -37,7 +37,7 @@ _INTAKE = Intake(inspect=inspect_model, register=_register, show=model_resource)
 @blueprint.doc(
     responses={400: "Broken off or damaged.", 409: "The key was used before.", 413: "Over the limit.",
                415: "Sent as a form.", 422: "Not a clean `torch.export` archive.", 507: "No space left."},
-    extensions={"x-body": {"application/octet-stream": "bytes"}},
+    extensions={"x-body": {"application/octet-stream": "bytes"}, "x-headers": ["Content-Digest"]},
 )  # fmt: skip
 def upload_model(query_data: UploadQuery) -> Response:
     """Upload a `torch.export` program

@@ -57,3 +57,8 @@ def test_details_keep_the_lines_of_a_log() -> None:
 
 def test_moments_are_in_utc() -> None:
     assert formatting.clock(datetime(2026, 1, 2, 3, 4, tzinfo=UTC)) == "2026-01-02 03:04 UTC"
+
+
+def test_names_in_backticks_become_code_and_all_is_escaped() -> None:
+    assert formatting.prose("a `<b>` & c") == "a <code>&lt;b&gt;</code> &amp; c"
+    assert formatting.prose(None) == ""

@@ -98,3 +98,21 @@ def test_the_docs_page_lists_every_route_schema_and_error_and_loads_nothing_from
     assert all(f'id="schema-{name}"' in page for name in spec["components"]["schemas"])
     assert all(f"<code>{kind.code}</code>" in page for kind in ERRORS)
     assert not re.search(r"(?:src|href)=[\"'](?:https?:)?//", page)
+
+
+def test_routes_stand_by_resource_in_the_order_of_use(spec: dict[str, Any]) -> None:
+    paths = list(spec["paths"])
+    assert paths[0] == "/v1/models"
+    assert (
+        paths.index("/v1/models/{id}") < paths.index("/v1/datasets") < paths.index("/v1/jobs") < paths.index("/healthz")
+    )
+
+
+def test_headers_that_a_route_reads_are_described(spec: dict[str, Any]) -> None:
+    def headers(path: str, method: str) -> set[str]:
+        return {item["name"] for item in spec["paths"][path][method]["parameters"] if item["in"] == "header"}
+
+    assert headers("/v1/models", "post") == headers("/v1/datasets", "post") == {"Content-Digest", "Idempotency-Key"}
+    assert headers("/v1/artifacts/{digest}", "get") == {"Range", "If-Range"}
+    assert headers("/v1/jobs/{id}/events", "get") == {"Last-Event-ID", "If-None-Match"}
+    assert not [op for _, _, op in operations(spec) if any(name.startswith("x-") for name in op)]
