@@ -17,6 +17,7 @@ __all__ = ["main"]
 def main() -> int:
     """Reads the environment, brings the database up to date, serves. Exit status 2 for a bad setting."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plugins
     try:
         settings = Settings.from_environment(os.environ)
         check_listen(settings)
