@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from workers.backends.base import BackendRunner, Lowered
+from workers.graphs.free_batch import free_batch
 from workers.graphs.one_channel_convolutions import widen_one_channel_convolutions
 from workers.graphs.reexport import reexport
 from workers.graphs.residual_linears import guard_residual_linears
@@ -75,7 +76,7 @@ class Inductor(BackendRunner):
         path = folder / self.filename
         least, most = batch_range(program)
         batch = max(least, min(target.batch, most or target.batch))
-        with _scratch(folder), torch.no_grad(), packed_for(batch):
+        with _scratch(folder), torch.no_grad(), packed_for(batch), free_batch():
             _compile(rewritten, path)
         _drop_sources(path)
         if least == most:
