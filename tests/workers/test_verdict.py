@@ -88,6 +88,11 @@ def test_an_interval_that_reaches_down_to_1_is_no_gain() -> None:
     assert verdict(candidate(eager=1.05, compiled=1.05, half=0.06)).outcome == "no_gain"
 
 
+def test_a_gain_within_what_two_processes_of_one_program_differ_by_is_no_gain() -> None:
+    assert verdict(candidate(eager=1.025, compiled=1.025, half=0.01)).outcome == "no_gain"
+    assert verdict(candidate(eager=1.035, compiled=1.035, half=0.01)).outcome == "improved"
+
+
 def test_one_that_is_slower_than_eager_is_no_gain() -> None:
     found = verdict(candidate(eager=0.8, compiled=0.4))
     assert (found.outcome, found.chosen) == ("no_gain", None)
