@@ -3,9 +3,9 @@
 1. A candidate *counts* if it verified, was measured, and was not refused. The original, eager and compiled, is what
    it is held against and no candidate itself.
 2. It *gains*, when latency is minimized, if the 95 % interval of its speed-up lies above 1 + `NOISE` over eager
-   and over compiled: who has the original can run it compiled, so what is not faster than that is nothing new. If the original
-   does not compile, eager alone counts. When size is minimized, its file must be smaller than the original's and its
-   speed-up over eager lie above 1: never slower holds there too.
+   and over compiled: who has the original can run it compiled, so what is not faster than that is nothing new. If the
+   original does not compile, eager alone counts. When size is minimized, its file must be smaller than the original's
+   and its speed-up over eager lie above 1: never slower holds there too.
 3. It is *within the limits* if its drop on held-out data is at most `max_drop` (`DEFAULT_MAX_DROP` where none is
    given), its file at most `max_size`, and its median at most `max_latency`. The estimates themselves are compared;
    intervals are reported.
