@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from burnish.errors import BurnishError, InternalError, NotFound, ResourceError, StepTimeout, Unavailable
 from burnish.settings import Settings
@@ -43,7 +43,6 @@ _FINAL = frozenset({"user", StepTimeout.code})
 """Error classes and codes that another attempt would only repeat."""
 _GIVEN_UP = 2 * REDISPATCH
 """Seconds that a computation is left to the workers it was planned for."""
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -184,19 +183,19 @@ class Runner:
 
     def _settle(self, claim: Claim, lease: Lease, made: _Stored | Failed | None, seconds: float) -> None:
         """Writes the end of the attempt, trying until it is written or the lease is somebody else's."""
-        key, attempt = claim.key, claim.attempt
-        if lease.stop == "lost":
-            logger.warning("The lease of %s %s was lost; its work is dropped", claim.op, key[:12])
-        elif isinstance(made, _Stored):
-            self._write(lease, lambda tx: self._commit(tx, claim, made, seconds))
-        elif isinstance(made, Failed):
-            self._write(lease, lambda tx: self._fail(tx, claim, made, seconds))
-        elif lease.stop == "cancel":
-            self._write(lease, lambda tx: computations.cancelled(tx, key, attempt))
-        else:
-            self._write(lease, lambda tx: computations.release(tx, key, attempt))
 
-    def _commit(self, tx: Transaction, claim: Claim, made: _Stored, seconds: float) -> None:
+        def end(tx: Transaction) -> bool:
+            if isinstance(made, _Stored):
+                return self._commit(tx, claim, made, seconds)
+            if isinstance(made, Failed):
+                return self._fail(tx, claim, made, seconds)
+            give_up = computations.cancelled if lease.stop == "cancel" else computations.release
+            return give_up(tx, claim.key, claim.attempt)
+
+        if not self._write(lease, end):
+            logger.warning("The lease of %s %s was lost; its work is dropped", claim.op, claim.key[:12])
+
+    def _commit(self, tx: Transaction, claim: Claim, made: _Stored, seconds: float) -> bool:
         ids = computations.commit(
             tx,
             claim.key,
@@ -207,12 +206,13 @@ class Runner:
             peak_memory=made.peak_memory,
         )
         if ids is None:
-            return
+            return False
         for digest, size in sorted({(blob.digest, blob.size) for blob in made.outputs.values()}):
             blob_index.seen(tx, digest, size)
         advance_all(tx, ids, self._keys)
+        return True
 
-    def _fail(self, tx: Transaction, claim: Claim, made: Failed, seconds: float) -> None:
+    def _fail(self, tx: Transaction, claim: Claim, made: Failed, seconds: float) -> bool:
         final = not _FINAL.isdisjoint((made.error["class"], made.error["code"]))
         ids = computations.fail(
             tx,
@@ -224,8 +224,9 @@ class Runner:
             peak_memory=made.peak_memory,
         )
         advance_all(tx, ids or (), self._keys)
+        return ids is not None
 
-    def _write(self, lease: Lease, work: Callable[[Transaction], ResultT]) -> ResultT | None:
+    def _write(self, lease: Lease, work: Callable[[Transaction], bool]) -> bool:
         while lease.stop != "lost":
             try:
                 with self._database.begin() as tx:
@@ -233,7 +234,7 @@ class Runner:
             except Unavailable as error:
                 logger.warning("The end of an attempt can't be written yet: %s", error)
                 time.sleep(0.5)
-        return None
+        return False
 
 
 def _local(error: OSError) -> BurnishError:

@@ -10,7 +10,17 @@ import pytest
 from tests.acceptance.service import Service, service
 from tests.postgres import fresh_database
 
-__all__ = ["anywhere", "here"]
+__all__ = ["anywhere", "here", "running"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """On SQLite, with a worker and a tick, for tests that kill nothing. Each has a script of its own, so that no test
+    finds in the cache what another computed."""
+    with service(tmp_path_factory.mktemp("running")) as made:
+        made.start_worker(slots=4)
+        made.start_tick()
+        yield made
 
 
 @pytest.fixture
