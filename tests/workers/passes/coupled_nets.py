@@ -156,9 +156,14 @@ def prune(program: ExportedProgram, **settings: object) -> Applied:
     return PrunePass().apply(program, Prune.model_validate({"round_to": 1, **settings}), context(program))
 
 
-def zero_half(module: nn.Module, example: torch.Tensor) -> int:
-    """Sets all weights of half of each group's classes to zero, in place. Returns the number of classes."""
-    coupling = couple(export(module, example))
+def zero_half(module: nn.Module, example: torch.Tensor) -> tuple[ExportedProgram, int]:
+    """Exports the module, and sets all weights of half of each group's classes to zero, in the module and the program.
+
+    Returns:
+        the program, which shares its weights with the module; and the number of classes.
+    """
+    program = export(module, example)
+    coupling = couple(program)
     zeroed = np.concatenate([group.classes[1::2] for group in coupling.groups])
     with torch.no_grad():
         for name, _ in weights(coupling):
@@ -166,4 +171,4 @@ def zero_half(module: nn.Module, example: torch.Tensor) -> int:
                 if slot.name == name:
                     gone = torch.from_numpy(np.flatnonzero(np.isin(slot.classes, zeroed)))
                     module.get_parameter(name).index_fill_(slot.dim, gone, 0.0)
-    return len(zeroed)
+    return program, len(zeroed)

@@ -32,8 +32,8 @@ def treatment(applied: Applied, layer: str) -> tuple[str, str]:
 @pytest.mark.parametrize("name", PRUNABLE)
 def test_removing_channels_with_zero_weights_leaves_the_outputs(name: str) -> None:
     module = models.module(name)
-    zeroed = zero_half(module, *models.example(name))
-    applied = prune(export(module, *models.example(name)))
+    program, zeroed = zero_half(module, *models.example(name))
+    applied = prune(program)
     assert applied.figures["channels_removed"] == zeroed
     for batch in (1, 3, 7):
         inputs = models.example(name, batch, seed=batch)
@@ -45,8 +45,8 @@ def test_removing_zero_channels_leaves_the_outputs_however_they_are_tied(name: s
     make, inputs = NETS[name]
     torch.manual_seed(0)
     module = make().eval()
-    zeroed = zero_half(module, inputs(4))
-    applied = prune(export(module, inputs(4)))
+    program, zeroed = zero_half(module, inputs(4))
+    applied = prune(program)
     assert applied.changed
     assert applied.figures["channels_removed"] == zeroed
     for batch in (1, 3, 7):
