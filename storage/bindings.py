@@ -75,6 +75,7 @@ def settle(tx: Transaction, job_ids: Collection[str]) -> None:
     for job_id in sorted(job_ids):
         end = update(jobs).where(jobs.c.id == job_id, jobs.c.state == "canceling", ~leased)
         if tx.execute(end.values(state="canceled", finished_at=tx.now)).rowcount:
+            tx.count("jobs", "canceled")
             events.add(tx, "job.canceled", {}, job_id=job_id)
 
 

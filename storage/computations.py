@@ -33,7 +33,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import Text, cast, literal, or_, select, update
 
 from burnish.errors import WorkerLost
-from storage import bindings, events
+from storage import bindings, counters, events
 from storage.database import Transaction
 from storage.records import Claim, Computation, from_row
 from storage.tables import computations
@@ -131,6 +131,8 @@ def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: floa
     if not _move(tx, found, **lease, **fresh, **({} if lost is None else _counted(found, lost))):
         return None
     if lost is not None:
+        tx.count("lease_losses")
+        tx.count("step_retries", lost["error"]["class"])
         bindings.spread(tx, key, "leased", "leased", "step.retry", lost)
     told = {"worker": worker, "attempt": found.attempt + 1}
     bindings.spread(tx, key, found.state, "leased", "step.leased", told)
@@ -181,6 +183,7 @@ def commit(
     made = {"outputs": dict(outputs), "report": dict(report), "seconds": seconds, "peak_memory": peak_memory}
     if found is None or not _move(tx, found, **_IDLE, **made, state="done", progress=1.0, finished_at=tx.now):
         return None
+    counters.observe(tx, "step_seconds", found.op, seconds)
     bindings.spread(tx, key, "leased", "done", "step.done", {"hit": False, "seconds": seconds})
     return _advance(tx, key)
 
@@ -233,6 +236,7 @@ def reap(tx: Transaction, limit: int = 100) -> list[str]:
     for key in keys:
         found = get(tx, key)
         if found is not None and _lapsed(found, tx.now):
+            tx.count("lease_losses")
             advance.update(_end(tx, found, _lost(found, tx.now), retry_in=0.0))
     return sorted(advance)
 
@@ -258,7 +262,12 @@ def disown(tx: Transaction, digest: str, error: Mapping[str, Any]) -> int:
     """
     holds = cast(computations.c.outputs, Text).contains(f'"{digest}"', autoescape=True)
     gone = update(computations).where(computations.c.state == "done", holds)
-    return tx.execute(gone.values(state="failed", outputs=None, error=dict(error))).rowcount
+    spoiled = tx.execute(gone.values(state="failed", outputs=None, error=dict(error)).returning(computations.c.queue))
+    queues = list(spoiled.scalars())
+    for queue in queues:
+        _count_ended(tx, "done", queue, by=-1)
+        _count_ended(tx, "failed", queue)
+    return len(queues)
 
 
 def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
@@ -320,7 +329,16 @@ def _move(tx: Transaction, found: Computation, **values: Any) -> bool:
         computations.c.attempt == found.attempt,
         computations.c.lease_until.is_not_distinct_from(found.lease_until),
     )
-    return tx.execute(update(computations).where(*seen).values(**values)).rowcount == 1
+    if tx.execute(update(computations).where(*seen).values(**values)).rowcount != 1:
+        return False
+    _count_ended(tx, found.state, found.queue, by=-1)
+    _count_ended(tx, values.get("state", found.state), found.queue)
+    return True
+
+
+def _count_ended(tx: Transaction, state: str, queue: str, by: int = 1) -> None:
+    if state in ("done", "failed", "canceled"):
+        tx.count("computations", state, queue, by=by)
 
 
 def _stop(tx: Transaction, found: Computation) -> bool:
@@ -343,6 +361,7 @@ def _end(tx: Transaction, found: Computation, reason: Mapping[str, Any], retry_i
     counted = _counted(found, reason)
     if retry_in is not None and found.failures + 1 < found.max_attempts:
         _move(tx, found, **_READY, **counted, run_after=tx.now + retry_in)
+        tx.count("step_retries", reason["error"]["class"])
         bindings.spread(tx, found.key, "leased", "ready", "step.retry", {**reason, "retry_in": retry_in})
         _advance(tx, found.key)
         return []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.sql import Executable
 
 from burnish.errors import BadSetting, BurnishError, DiskFull, InternalError, Unavailable
+from storage import counters
 
 __all__ = ["Database", "Transaction"]
 
@@ -41,6 +43,7 @@ class Transaction:
     def __init__(self, connection: Connection, clock: Callable[[], float] | None) -> None:
         self._connection = connection
         self._clock = clock
+        self._counts: counters.Counts = {}
 
     @cached_property
     def now(self) -> float:
@@ -78,6 +81,22 @@ class Transaction:
         changed = {name: value for name, value in values.items() if name not in key and name not in keep}
         self.execute(self._insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=changed))
 
+    def add_to(self, table: Table, rows: Sequence[Mapping[str, Any]], *, column: str) -> None:
+        """Inserts rows; where one with its primary key exists, adds the new value of that column to it."""
+        statement = self._insert(table).values([dict(row) for row in rows])
+        summed = {column: table.c[column] + statement.excluded[column]}
+        key = [each.name for each in table.primary_key]
+        self.execute(statement.on_conflict_do_update(index_elements=key, set_=summed))
+
+    def count(self, name: counters.Name, *labels: str, by: float = 1.0) -> None:
+        """Adds to a running sum (`storage/counters.py`) when the transaction is committed."""
+        self._counts[name, labels] = self._counts.get((name, labels), 0.0) + by
+
+    def write_counts(self) -> None:
+        """Writes what was counted: the last thing before the commit."""
+        counts, self._counts = self._counts, {}
+        counters.write(self, counts)
+
     @contextmanager
     def savepoint(self) -> Iterator[Callable[[], None]]:
         """A part that can be taken back alone, its row locks included: gives the function that does so.
@@ -85,12 +104,17 @@ class Transaction:
         An exception that leaves the block takes it back too. After `undo`, the rest of the block belongs to the
         transaction around it.
         """
-        nested = self._connection.begin_nested()
+        nested, counted = self._connection.begin_nested(), dict(self._counts)
+
+        def undo() -> None:
+            nested.rollback()
+            self._counts = dict(counted)
+
         try:
-            yield nested.rollback
+            yield undo
         except BaseException:
             if nested.is_active:
-                nested.rollback()
+                undo()
             raise
         if nested.is_active:
             nested.commit()
@@ -129,6 +153,15 @@ class Database:
         with _translated():
             upgrade(self._engine)
 
+    def observe(self, told: Callable[[float], None]) -> None:
+        """From now on `told` gets the seconds of every statement, the way to the server included."""
+        event.listen(self._engine, "before_cursor_execute", _note_begin)
+
+        def note_end(connection: Connection, *_: object) -> None:
+            told(time.perf_counter() - connection.info["burnish_began"])
+
+        event.listen(self._engine, "after_cursor_execute", note_end)
+
     def close(self) -> None:
         """Closes the idle connections."""
         self._engine.dispose()
@@ -138,7 +171,10 @@ class Database:
         with _translated(), self._engine.connect() as connection:
             _prepare(connection, writes)
             with connection.begin():
-                yield Transaction(connection, self._clock)
+                tx = Transaction(connection, self._clock)
+                yield tx
+                if writes:
+                    tx.write_counts()
 
 
 def _checked(url: str) -> URL:
@@ -182,6 +218,10 @@ def _began(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", True)
     connection.exec_driver_sql(f"PRAGMA query_only={'off' if writes else 'on'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _note_begin(connection: Connection, *_: object) -> None:
+    connection.info["burnish_began"] = time.perf_counter()
 
 
 def _prepare(connection: Connection, writes: bool) -> None:

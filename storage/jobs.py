@@ -46,12 +46,21 @@ __all__ = [
 ]
 
 
-def create(tx: Transaction, *, spec: Mapping[str, Any], model: Model, dataset: Dataset, priority: int) -> Job:
+def create(
+    tx: Transaction,
+    *,
+    spec: Mapping[str, Any],
+    model: Model,
+    dataset: Dataset,
+    priority: int,
+    traceparent: str | None = None,
+) -> Job:
     """Accepts a job. It is durable when the transaction is committed; a doorbell may be rung then."""
     job_id = new_id("job")
     of_model = {"model_id": model.id, "model": model.ref, "model_digest": model.digest}
     of_dataset = {"dataset_id": dataset.id, "dataset": dataset.name, "dataset_digest": dataset.digest}
     fixed = {"id": job_id, "spec": dict(spec), "priority": priority, "created_at": tx.now, "revision": 0}
+    fixed["traceparent"] = traceparent
     tx.execute(jobs.insert().values(**fixed, **of_model, **of_dataset, state="queued"))
     events.add(tx, "job.queued", {"model": model.ref, "dataset": dataset.name}, job_id=job_id)
     return get(tx, job_id)
@@ -172,6 +181,7 @@ def retry(tx: Transaction, job_id: str) -> Job:
             f"Job {job_id} is {job.state}; only a failed or canceled job can be retried.",
             cure="Submit a new job to run it again." if job.state == "succeeded" else "Wait for its end, or cancel it.",
         )
+    tx.count("jobs", job.state, by=-1)
     tx.execute(delete(steps).where(steps.c.job_id == job_id))
     events.add(tx, "job.queued", {"retry": True}, job_id=job_id)
     return get(tx, job_id)
@@ -192,7 +202,10 @@ def _drop_steps(tx: Transaction, job_id: str, *, wait_for_workers: bool = False)
 
 def _move(tx: Transaction, job_id: str, before: Sequence[JobState], **values: Any) -> bool:
     """The one UPDATE that every transition is: only from the states named."""
-    return tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(before)).values(**values)).rowcount == 1
+    moved = tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(before)).values(**values)).rowcount == 1
+    if moved and values["state"] in ("succeeded", "failed", "canceled"):
+        tx.count("jobs", values["state"])
+    return moved
 
 
 def _one(tx: Transaction, job_id: str, *, locked: bool) -> Job:

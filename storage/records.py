@@ -82,6 +82,8 @@ class Job:
     """0 runs first, 9 last."""
     revision: int
     """Grows by one with each event of the job, thus with every change of it or its steps: its ETag."""
+    traceparent: str | None
+    """The W3C trace context of the request that submitted it."""
     verdict: Json | None
     """Set exactly when it succeeded."""
     error: Json | None

@@ -23,9 +23,19 @@ from storage.database import Transaction
 from storage.nearest import explain
 from storage.records import Step, from_row
 from storage.tables import computations as computation_table
-from storage.tables import steps
+from storage.tables import jobs, steps
 
-__all__ = ["PlannedStep", "bind", "inputs_of", "of_job", "skip", "unbind", "waiting_with_inputs_done"]
+__all__ = [
+    "PlannedStep",
+    "Waiting",
+    "bind",
+    "bound_to",
+    "inputs_of",
+    "of_job",
+    "skip",
+    "unbind",
+    "waiting_with_inputs_done",
+]
 
 _EVENT: dict[str, events.Kind] = {"ready": "step.ready", "leased": "step.leased", "done": "step.done"}
 _JOINED = (
@@ -47,6 +57,28 @@ class PlannedStep:
     queue: str
     optional: bool = False
     """Its failure does not fail the job."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Who waits for a computation."""
+
+    job_id: str
+    step: str
+    traceparent: str | None
+    """The job's."""
+
+
+def bound_to(tx: Transaction, key: str) -> list[Waiting]:
+    """The steps that wait for a computation, the one of the oldest job first."""
+    open_ = steps.c.state.in_(("ready", "leased"))
+    found = (
+        select(steps.c.job_id, steps.c.name, jobs.c.traceparent)
+        .join(jobs, jobs.c.id == steps.c.job_id)
+        .where(steps.c.key == key, open_)
+        .order_by(steps.c.job_id, steps.c.position)
+    )
+    return [Waiting(row.job_id, row.name, row.traceparent) for row in tx.execute(found)]
 
 
 def of_job(tx: Transaction, job_id: str) -> list[Step]:
@@ -103,6 +135,7 @@ def bind(
         alone=alone, priority=priority,
     )  # fmt: skip
     hit = found.state == "done"
+    tx.count("cache_hits" if hit else "cache_misses")
     why["hit"] = hit
     moved = {"state": found.state, "key": key, "hit": hit, "why": why, "spec": spec, "queue": queue}
     _leave_waiting(tx, step, moved)

@@ -26,6 +26,7 @@ from sqlalchemy import (
 __all__ = [
     "blobs",
     "computations",
+    "counters",
     "datasets",
     "events",
     "idempotency",
@@ -99,6 +100,7 @@ jobs = Table(
     Column("verdict", _Json),
     Column("error", _Json),
     Column("dispatched_at", Double),
+    Column("traceparent", Text),
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("finished_at", Double),
@@ -233,4 +235,13 @@ blobs = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("labels", Text, primary_key=True),  # label values as a JSON list
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("value", Double, nullable=False),
 )
