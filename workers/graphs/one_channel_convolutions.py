@@ -49,7 +49,9 @@ def _widened_input(module: GraphModule, layer: Node, source: Node) -> Node:
     pads = [0, 0] * (source.meta["val"].dim() - 2) + [0, CHANNELS - 1]
     with module.graph.inserting_before(layer):
         wide = module.graph.call_function(aten.constant_pad_nd.default, (tensor, pads, zero_point))
-        return module.graph.call_function(source.target, (wide, *source.args[1:]), source.kwargs)  # type: ignore[arg-type]
+        result = module.graph.call_function(source.target, (wide, *source.args[1:]), source.kwargs)  # type: ignore[arg-type]
+    result.meta["val"] = aten.constant_pad_nd.default(source.meta["val"], pads)
+    return result
 
 
 def _widened_weight(module: GraphModule, layer: Node, weight: Node) -> Node:
