@@ -5,31 +5,44 @@ Rules that every store keeps (`tests/storage/test_blobs.py` holds both to them):
 1. A blob becomes visible at once and whole, or not at all, whenever its writer fails or is killed.
 2. What is written was hashed on the way in; what is read whole is hashed on the way out.
 3. Writing the same bytes again changes nothing and gives the same `Blob`.
-4. Memory is bounded by a part (16 MiB and a few copies of it), whatever the blob's size.
+4. Memory is bounded by a part (16 MiB and a few of them), whatever the blob's size.
+5. `before` is called with the blob when its digest is known, before it is published or found to be there already. What
+   has noted it then (`storage/blob_index.py: hold`) is safe from the collector from there on; if `before` raises,
+   nothing is published.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from burnish.errors import BadSetting
 from storage.blob_digest import Blob
 
-__all__ = ["Blob", "BlobStore", "open_store"]
+__all__ = ["Before", "Blob", "BlobStore", "Linked", "open_store"]
+
+Before = Callable[[Blob], object]
+"""Called with a blob that is about to be published; may be called again for the same one."""
 
 
 class BlobStore(ABC):
     """Where blobs live. All methods may be called from several threads and processes at once."""
 
     @abstractmethod
-    def put(self, chunks: Iterable[bytes], *, expect: str | None = None, limit: int | None = None) -> Blob:
+    def put(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        expect: str | None = None,
+        limit: int | None = None,
+        before: Before | None = None,
+    ) -> Blob:
         """Stores the concatenation of `chunks`. An exception of the iterable passes through, and nothing is stored.
 
-        `expect` is the digest the bytes must have, `limit` the most bytes to take.
+        `expect` is the digest the bytes must have, `limit` the most bytes to take, `before` as in rule 5.
 
         Raises:
             TooLarge: there are more than `limit` bytes.
@@ -39,8 +52,8 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    def put_file(self, path: Path) -> Blob:
-        """Stores a copy of a file. Raises like `put`."""
+    def put_file(self, path: Path, *, before: Before | None = None) -> Blob:
+        """Stores a copy of a file. Raises like `put`. In S3 it goes on where an earlier writer of it was killed."""
 
     @abstractmethod
     def open(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -82,6 +95,17 @@ class BlobStore(ABC):
     @abstractmethod
     def sweep(self, older_than: float) -> int:
         """Removes what writers that died more than `older_than` seconds ago left behind; gives the count."""
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A store from which a client can read by itself."""
+
+    def link(self, digest: str, *, name: str, seconds: int) -> str:
+        """A URL that gives the blob to whoever has it, for so long; ranges may be asked for. Sends nothing.
+
+        `name` is the file name that a browser is offered.
+        """
 
 
 def open_store(url: str) -> BlobStore:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from storage.atomic_file import SUFFIX, AtomicFile, disk_errors
 from storage.blob_digest import Blob, Intake, file_chunks, is_digest, missing, verified
-from storage.blobs import BlobStore
+from storage.blobs import Before, BlobStore
 
 __all__ = ["LocalBlobs"]
 
@@ -31,17 +31,26 @@ class LocalBlobs(BlobStore):
         with disk_errors(root):
             self._incoming.mkdir(parents=True, exist_ok=True)
 
-    def put(self, chunks: Iterable[bytes], *, expect: str | None = None, limit: int | None = None) -> Blob:
+    def put(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        expect: str | None = None,
+        limit: int | None = None,
+        before: Before | None = None,
+    ) -> Blob:
         intake = Intake(expect, limit)
         with AtomicFile(self._incoming, durable=True) as file:
             for chunk in intake.through(chunks):
                 file.write(chunk)
             blob = intake.blob()
+            if before is not None:
+                before(blob)
             file.publish(self._path(blob.digest))
         return blob
 
-    def put_file(self, path: Path) -> Blob:
-        return self.put(file_chunks(path))
+    def put_file(self, path: Path, *, before: Before | None = None) -> Blob:
+        return self.put(file_chunks(path), before=before)
 
     def open(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         size = self.size(digest)

@@ -6,24 +6,27 @@ import io
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
-from burnish.errors import BlobCorrupt, NotFound
+from burnish.errors import BlobCorrupt, NotFound, Unavailable
 from storage.atomic_file import AtomicFile, disk_errors
 from storage.blob_digest import CHUNK, Blob, Intake, file_chunks, is_digest, missing, verified
-from storage.blobs import BlobStore
-from storage.s3_client import connect, is_taken, s3_errors
+from storage.blobs import Before, BlobStore
+from storage.s3_client import connect, is_taken, public_client, s3_errors
 from storage.s3_reader import BUFFER, RangeReader
-from storage.s3_upload import Upload, in_parts
+from storage.s3_upload import PART, Upload, UploadGone, in_parts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 __all__ = ["S3Blobs"]
 
+_TRIES = 3
 _COPY_PART = 1 << 30
 """Bytes per part of a copy inside S3, which may have up to 5 GiB; the last one takes what is left over."""
 
@@ -33,50 +36,82 @@ class S3Blobs(BlobStore):
 
     A blob of one part is one PUT. A larger one is a multipart upload: to its own key if its digest was announced;
     else to `<prefix>/incoming/<random>`, as S3 wants the key first and the digest is known last, and from there it is
-    copied inside S3. Parts are sent one after the other, which bounds the memory.
+    copied inside S3. A few parts are sent at once, which bounds the memory.
     """
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str) -> None:
+    def __init__(self, client: S3Client, bucket: str, prefix: str, public: S3Client | None = None) -> None:
+        """`public` is a client of the address by which others reach the server, for links."""
         self._client = client
+        self._public = public or client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
 
     @classmethod
     def at(cls, url: str) -> S3Blobs:
         """The store at an `s3://` address. Raises `BadSetting`; sends nothing yet."""
-        return cls(*connect(url))
+        return cls(*connect(url), public_client(url))
 
-    def put(self, chunks: Iterable[bytes], *, expect: str | None = None, limit: int | None = None) -> Blob:
+    def put(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        expect: str | None = None,
+        limit: int | None = None,
+        before: Before | None = None,
+    ) -> Blob:
         intake = Intake(expect, limit)
         if expect is not None and self.size(expect) is not None:
             for _ in intake.through(chunks):
                 pass  # nothing need be sent again, but the caller must have the bytes it says it has
-            return self._present(intake.blob())
+            return self._present(_announced(intake, before))
         parts = in_parts(intake.through(chunks))
         first, second = next(parts, b""), next(parts, None)
         if second is None:
-            return self._put_small(first, intake.blob())
+            return self._put_small(first, _announced(intake, before))
         key = self._key(expect) if expect is not None else f"{self._prefix}incoming/{uuid.uuid4().hex}"
         with Upload(self._client, self._bucket, key) as upload:
-            upload.add(first)
-            upload.add(second)
-            del first, second
-            for part in parts:
-                upload.add(part)
-            blob = intake.blob()
-            published = upload.complete()
+            head = [second, first]
+            del first, second  # so that `head` alone holds them
+            published = self._sent(upload, _chained(head, parts))
+            blob = _announced(intake, before)
+            published = published and upload.complete()
         if expect is None:
             self._move(key, blob)
         elif not published:
             self._present(blob)
         return blob
 
-    def put_file(self, path: Path) -> Blob:
-        """Reads the file twice, first for its digest: so a blob that is there already is not sent at all."""
-        intake = Intake()
-        for _ in intake.through(file_chunks(path)):
+    def put_file(self, path: Path, *, before: Before | None = None) -> Blob:
+        """Reads the file twice, first for its digest: so a blob that is there already is not sent at all, and parts
+        that arrived from a writer that was killed are not sent again."""
+        first = Intake()
+        for _ in first.through(file_chunks(path)):
             pass
-        return self.put(file_chunks(path), expect=intake.blob().digest)
+        blob = first.blob()
+        for _ in range(_TRIES):
+            _announced(first, before)
+            if self.size(blob.digest) is not None:
+                return self._present(blob)
+            if blob.size <= PART:
+                return self.put(file_chunks(path), expect=blob.digest, before=before)
+            with suppress(UploadGone):
+                return self._resume(path, blob, before)
+        raise Unavailable(
+            f"Other writers of blob {blob.digest} ended its upload {_TRIES} times.", cure="Send the file again."
+        )
+
+    def link(self, digest: str, *, name: str, seconds: int) -> str:
+        with s3_errors("signing a link"):
+            return self._public.generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": self._bucket,
+                    "Key": self._key(digest),
+                    "ResponseContentDisposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+                    "ResponseContentType": "application/octet-stream",
+                },
+                ExpiresIn=seconds,
+            )
 
     def open(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         size = self._existing_size(digest)
@@ -143,6 +178,27 @@ class S3Blobs(BlobStore):
     def _key(self, digest: str) -> str:
         return f"{self._prefix}sha256/{digest}"
 
+    def _resume(self, path: Path, blob: Blob, before: Before | None) -> Blob:
+        """Sends what of the file has not arrived yet. Raises `UploadGone` if another writer ended the upload."""
+        again = Intake(blob.digest)
+        with Upload.resumed(self._client, self._bucket, self._key(blob.digest)) as upload:
+            upload.send(in_parts(again.through(file_chunks(path))))
+            _announced(again, before)
+            if not upload.complete():
+                self._present(blob)
+        return blob
+
+    def _sent(self, upload: Upload, parts: Iterator[bytes]) -> bool:
+        """Sends the parts; false if another writer of the same announced bytes ended the upload meanwhile. Then the
+        rest is read all the same: the caller must have the bytes it says it has."""
+        try:
+            upload.send(parts)
+        except UploadGone:
+            for _ in parts:
+                pass
+            return False
+        return True
+
     def _put_small(self, data: bytes, blob: Blob) -> Blob:
         with s3_errors("writing a blob"):
             try:
@@ -168,6 +224,8 @@ class S3Blobs(BlobStore):
     def _present(self, blob: Blob) -> Blob:
         """The blob, after a look that what another writer published under its digest has its size."""
         size = self.size(blob.digest)
+        if size is None:
+            raise Unavailable(f"Blob {blob.digest} was removed while it was sent.", cure="Send the bytes again.")
         if size != blob.size:
             raise BlobCorrupt(
                 f"Blob {blob.digest} is in S3 with {size} bytes in place of {blob.size}.",
@@ -198,6 +256,21 @@ class S3Blobs(BlobStore):
     def _delete(self, key: str) -> None:
         with s3_errors("deleting"):
             self._client.delete_object(Bucket=self._bucket, Key=key)
+
+
+def _announced(intake: Intake, before: Before | None) -> Blob:
+    """What came in, after `before` was told."""
+    blob = intake.blob()
+    if before is not None:
+        before(blob)
+    return blob
+
+
+def _chained(head: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    """The parts of `head` from its end on, each let go when it is given out, then the rest."""
+    while head:
+        yield head.pop()
+    yield from rest
 
 
 def _is_whole(path: Path, digest: str) -> bool:

@@ -22,28 +22,40 @@ _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
 def connect(url: str) -> tuple[S3Client, str, str]:
-    """Client, bucket and prefix of `s3://bucket/prefix?endpoint=…&region=…`. Raises `BadSetting`. Sends nothing."""
+    """Client, bucket and prefix of `s3://bucket/prefix?endpoint=…&region=…&public=…`. Sends nothing.
+
+    Raises `BadSetting`.
+    """
     parts = urlsplit(url)
     options = parse_qs(parts.query)
-    strange = sorted(options.keys() - {"endpoint", "region"})
+    strange = sorted(options.keys() - {"endpoint", "region", "public"})
     if not parts.netloc or parts.fragment or strange or any(len(values) > 1 for values in options.values()):
         raise BadSetting(
             f"{url!r} is not an S3 address" + (f": it has no option {strange[0]!r}." if strange else "."),
-            cure="Write it as s3://bucket/prefix?endpoint=https://host:port&region=name; both options may be left out.",
+            cure="Write it as s3://bucket/prefix?endpoint=https://host:port&region=name&public=https://host; every "
+            "option may be left out.",
             where="BURNISH_BLOBS_URL",
         )
+    return _client(url, options.get("endpoint", [None])[0]), parts.netloc, parts.path.strip("/")
+
+
+def public_client(url: str) -> S3Client | None:
+    """The client that signs links, if they are to name another address of the server than `endpoint`: its `public`.
+
+    Raises `BadSetting`.
+    """
+    public = parse_qs(urlsplit(url).query).get("public", [None])[0]
+    return None if public is None else _client(url, public)
+
+
+def _client(url: str, endpoint: str | None) -> S3Client:
+    region = parse_qs(urlsplit(url).query).get("region", [None])[0]
     try:
-        client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=options.get("endpoint", [None])[0],
-            region_name=options.get("region", [None])[0],
-            config=_config(),
-        )
+        return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=_config())
     except (BotoCoreError, ValueError) as error:
         raise BadSetting(
             f"{url!r} can't be used: {error}.", cure="Correct its endpoint and region.", where="BURNISH_BLOBS_URL"
         ) from error
-    return client, parts.netloc, parts.path.strip("/")
 
 
 def _config() -> Config:
