@@ -16,6 +16,7 @@ from unittest import mock
 import torch
 import torchao.quantization.pt2e  # noqa: F401  # registers the ops of quantized programs
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_unflatten
 
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
@@ -76,6 +77,7 @@ class Inductor(BackendRunner):
         path = folder / self.filename
         least, most = batch_range(program)
         batch = max(least, min(target.batch, most or target.batch))
+        _give_example(rewritten, max(2, least))
         with _scratch(folder), torch.no_grad(), packed_for(batch), free_batch():
             _compile(rewritten, path)
         _drop_sources(path)
@@ -109,6 +111,13 @@ def _rewritten(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
     if not notes:
         return program, []
     return reexport(module, program, example_inputs(program, max(2, batch_range(program)[0]), seed=0)), notes
+
+
+def _give_example(program: ExportedProgram, batch: int) -> None:
+    """AOTInductor wants inputs to trace with, and those of an upload were stripped from its archive."""
+    if program.example_inputs is None:
+        example = list(example_inputs(program, batch, seed=0))
+        program.example_inputs = tree_unflatten(example, program.call_spec.in_spec)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tests.workers.quantized import THIRD_PARTY, calibration, export, quantize, 
 from workers.backends import inductor as module_under_test
 from workers.backends.base import Lowered
 from workers.backends.inductor import Inductor
+from workers.programs import load_program, save_program
 from workers.standalone.load_inductor import Runner, load
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
@@ -204,3 +205,12 @@ def test_what_the_compiler_says_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(UnsupportedModel, match=r"no lowering for aten\.special") as raised:
         Inductor().lower(models.program("mlp"), Target(), calibration(), tmp_path)
     assert isinstance(raised.value.__cause__, RuntimeError)
+
+
+def test_a_program_from_the_store_is_lowered_though_its_sample_inputs_were_stripped(tmp_path: Path) -> None:
+    save_program(models.program("mlp"), tmp_path / "program.pt2")
+    program = load_program(tmp_path / "program.pt2")
+    assert program.example_inputs is None
+    case = Case(program, tmp_path)
+    x = models.example("mlp", batch=7)
+    torch.testing.assert_close(case.found(*x), case.expected(*x))
