@@ -25,7 +25,7 @@ class Distill(PassSettings):
     """Peak of the one-cycle schedule, for AdamW."""
     temperature: float = Field(2.0, gt=0.0, le=100.0)
     """Softens both distributions (Hinton et al. 2015, arXiv:1503.02531). Only for outputs that are class scores."""
-    batch_size: int = Field(64, ge=1, le=65_536)
+    batch_size: int = Field(32, ge=1, le=65_536)
     """Samples per step."""
     augment: bool = True
     """Mixes pairs of samples and adds small noise to them, so that a small calibration set covers more."""
