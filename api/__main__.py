@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
 from api.server import Server, check_listen
 from burnish.errors import BurnishError
+from burnish.logs import start_log
 from burnish.settings import Settings
 from storage.database import Database
 
@@ -16,10 +16,10 @@ __all__ = ["main"]
 
 def main() -> int:
     """Reads the environment, brings the database up to date, serves. Exit status 2 for a bad setting."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plugins
+    start_log("api")
     try:
         settings = Settings.from_environment(os.environ)
+        start_log("api", settings.log)
         check_listen(settings)
         database = Database(settings.database_url)
         database.migrate()

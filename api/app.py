@@ -5,11 +5,12 @@ from __future__ import annotations
 from apiflask import APIFlask
 from flask import Response
 
-from api import auth, errors, formatting
+from api import auth, errors, formatting, tracing
 from api.metrics import Metrics
 from api.openapi import complete
 from api.routes import artifacts, datasets, events, health, jobs, models, pages, passes, workers
 from api.services import Bell, Services
+from api.timed_blobs import timed
 from burnish import __version__
 from burnish.settings import Settings
 from storage.blobs import BlobStore
@@ -52,9 +53,13 @@ def create_app(settings: Settings, database: Database, blobs: BlobStore, doorbel
         TEMPLATES_AUTO_RELOAD=False,
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["burnish"] = Services(settings=settings, database=database, blobs=blobs, doorbell=doorbell)
     metrics = Metrics(database)
+    database.observe(metrics.asked)
     app.extensions["burnish.metrics"] = metrics
+    app.extensions["burnish"] = Services(
+        settings=settings, database=database, blobs=timed(blobs, metrics.stored), doorbell=doorbell
+    )
+    tracing.install(app)
     metrics.install(app)
     auth.install(app)
     errors.install(app)

@@ -16,7 +16,7 @@ from burnish.resources import FaultResource, Problem
 
 __all__ = ["STATUS", "Refused", "Shown", "install", "problem_of"]
 
-_log = logging.getLogger("burnish.api")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import logging
 from api.documents import job_resource
 from api.services import Services
 from api.submission import Order
+from api.tracing import current_trace
 from burnish.errors import BurnishError
 from burnish.resources import JobResource
 from storage import jobs, steps
@@ -18,7 +19,7 @@ __all__ = ["FINISHED", "accept", "ring", "whole"]
 FINISHED = frozenset({"succeeded", "failed", "canceled"})
 """States that a job stays in, unless it is retried."""
 
-_log = logging.getLogger("burnish.api")
+_log = logging.getLogger(__name__)
 
 
 def accept(tx: Transaction, order: Order) -> Job:
@@ -29,6 +30,7 @@ def accept(tx: Transaction, order: Order) -> Job:
         model=order.model,
         dataset=order.dataset,
         priority=order.spec.priority,
+        traceparent=str(current_trace()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import struct
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 from apiflask import APIFlask
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger as GunicornLog
 from gunicorn.workers.gthread import ThreadWorker
 
 from api.app import create_app
@@ -65,6 +67,14 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         super().handle_exit(sig, frame)
 
 
+class _Log(GunicornLog):  # type: ignore[misc]
+    """Gunicorn's messages in the form of all others: it would give its loggers handlers of their own."""
+
+    def setup(self, cfg: Any) -> None:
+        self.error_log.setLevel(logging.WARNING)
+        self.error_log.propagate = True
+
+
 def _linger(connection: socket.socket) -> None:
     """Waits until the client has read the answer and closes (RFC 9112, 9.6), here in the request's own thread.
 
@@ -97,7 +107,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "workers": 1,
             "threads": THREADS,
             "accesslog": None,
-            "errorlog": "-",
+            "logger_class": _Log,
             "loglevel": "warning",
             "graceful_timeout": 20,
             "timeout": 60,

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from flask import current_app
 
 from api.errors import Refused
+from api.probes import Probes
 from burnish.settings import Settings
 from storage.blobs import BlobStore
 from storage.database import Database
@@ -70,6 +71,8 @@ class Services:
     doorbell: Bell
     streams: Slots = field(default_factory=_streams)
     transfers: Slots = field(default_factory=_transfers)
+    probes: Probes = field(default_factory=Probes)
+    """Whether the parts outside answer."""
     stopping: Event = field(default_factory=Event)
     """Set when the process is told to stop: open streams end."""
 

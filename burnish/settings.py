@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from burnish.errors import BadSetting
+from burnish.logs import FORMS
 from burnish.recipe.quantities import parse_bytes, parse_seconds
 
 __all__ = ["SETTINGS", "Setting", "Settings"]
@@ -69,6 +70,15 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"must be {' or '.join(allowed)}")
+        return text
+
+    return read
+
+
 def _folder(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
@@ -98,6 +108,8 @@ SETTINGS: dict[str, Setting] = {
     "step_memory": Setting("BURNISH_STEP_MEMORY", "0", "size", "Most memory a step's processes may use; 0: no limit.",
                            parse_bytes),
     "max_upload": Setting("BURNISH_MAX_UPLOAD", "50GB", "size", "Largest model or dataset the API takes.", parse_bytes),
+    "log": Setting("BURNISH_LOG", "text", "text or json",
+                   "Form of the log on standard error: lines to read, or one JSON object a line.", _one_of(*FORMS)),
 }  # fmt: skip
 """Every setting there is; `deploy/env.example` lists the same, and a test compares the two."""
 
@@ -120,6 +132,7 @@ class Settings:
     step_seconds: float
     step_memory: int
     max_upload: int
+    log: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

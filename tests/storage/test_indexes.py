@@ -11,6 +11,7 @@ from sqlalchemy import event
 
 from storage import computations, datasets, events, idempotency, jobs, models, steps, workers
 from storage.database import Database, Transaction
+from storage.figures import figures
 from tests.storage.scene import Clock
 
 CALLS: dict[str, Callable[[Transaction], object]] = {
@@ -30,6 +31,8 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "heartbeat": lambda tx: computations.heartbeat(tx, "k", 1, ttl=30.0, progress=0.5, doing="x"),
     "live workers": workers.live,
     "running": workers.running,
+    "figures": figures,
+    "who waits": lambda tx: steps.bound_to(tx, "k"),
     "idempotency": lambda tx: idempotency.claim(tx, "jobs", "key", "body"),
 }
 
