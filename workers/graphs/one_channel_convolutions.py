@@ -10,6 +10,7 @@ __all__ = ["is_ambiguous", "widen_one_channel_convolutions"]
 aten = torch.ops.aten
 quantized = torch.ops.quantized_decomposed
 
+CONVOLUTIONS = frozenset({aten.conv1d.default, aten.conv2d.default, aten.conv1d.padding, aten.conv2d.padding})
 CHANNELS = 4
 """What the kernels pad to in any case: they multiply int8 in fours."""
 
@@ -23,12 +24,8 @@ def widen_one_channel_convolutions(module: GraphModule) -> int:
     """
     count = 0
     for node in list(module.graph.nodes):
-        if node.target not in (aten.conv1d.default, aten.conv2d.default, aten.conv1d.padding, aten.conv2d.padding):
-            continue
-        source, weight = node.args[:2]
-        if source.meta["val"].shape[1] != 1 or source.target is not quantized.dequantize_per_tensor.default:
-            continue
-        if weight.target is quantized.dequantize_per_channel.default and weight.args[0].op == "get_attr":
+        if node.target in CONVOLUTIONS and _is_one_channel(module, node):
+            source, weight = node.args[:2]
             node.replace_input_with(source, _widened_input(module, node, source))
             node.replace_input_with(weight, _widened_weight(module, node, weight))
             count += 1
@@ -43,23 +40,38 @@ def is_ambiguous(shape: torch.Size) -> bool:
     return bool(shape[1] == 1) or all(size == 1 for size in shape[2:])
 
 
+def _is_one_channel(module: GraphModule, layer: Node) -> bool:
+    """True for an int8 convolution whose input has one channel (for a depthwise one, only its weights have)."""
+    source, weight = layer.args[:2]
+    groups = layer.args[6] if len(layer.args) > 6 else layer.kwargs.get("groups", 1)
+    assert isinstance(source, Node)
+    assert isinstance(weight, Node)
+    if source.target is not quantized.dequantize_per_tensor.default or groups != 1:
+        return False
+    return weight.target is quantized.dequantize_per_channel.default and _narrow(module, weight).shape[1] == 1
+
+
+def _narrow(module: GraphModule, weight: Node) -> torch.Tensor:
+    """The int8 constant behind the dequantization `weight`, of shape (outputs, inputs / groups, …)."""
+    constant = weight.args[0]
+    assert isinstance(constant, Node)
+    owner, _, attribute = str(constant.target).rpartition(".")
+    value: torch.Tensor = getattr(module.get_submodule(owner), attribute)
+    return value
+
+
 def _widened_input(module: GraphModule, layer: Node, source: Node) -> Node:
     """The int8 tensor behind `source`, with channels of its zero point added, dequantized as `source` is."""
     tensor, _, zero_point, *_ = source.args
     pads = [0, 0] * (source.meta["val"].dim() - 2) + [0, CHANNELS - 1]
     with module.graph.inserting_before(layer):
         wide = module.graph.call_function(aten.constant_pad_nd.default, (tensor, pads, zero_point))
-        result = module.graph.call_function(source.target, (wide, *source.args[1:]), source.kwargs)  # type: ignore[arg-type]
-    result.meta["val"] = aten.constant_pad_nd.default(source.meta["val"], pads)
-    return result
+        return module.graph.call_function(source.target, (wide, *source.args[1:]), source.kwargs)  # type: ignore[arg-type]
 
 
 def _widened_weight(module: GraphModule, layer: Node, weight: Node) -> Node:
     """`weight` with input channels of zeros added to its int8 constant."""
-    constant = weight.args[0]
-    assert isinstance(constant, Node)
-    owner, _, attribute = str(constant.target).rpartition(".")
-    narrow: torch.Tensor = getattr(module.get_submodule(owner), attribute)
+    narrow = _narrow(module, weight)
     name = f"{layer.name}_wide_weight"
     module.register_buffer(name, torch.cat([narrow, *[torch.zeros_like(narrow)] * (CHANNELS - 1)], dim=1))
     with module.graph.inserting_before(layer):

@@ -18,6 +18,7 @@ from workers.backends import inductor as module_under_test
 from workers.backends.base import Lowered
 from workers.backends.inductor import Inductor
 from workers.programs import load_program, save_program
+from workers.programs import load_program, save_program
 from workers.standalone.load_inductor import Runner, load
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
@@ -107,9 +108,13 @@ def gray(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A float convolution exported with a fixed batch of 4."""
-    program = torch.export.export(nn.Conv2d(3, 8, 3).eval(), (random(4, 3, 8, 8),))
-    return Case(program, tmp_path_factory.mktemp("fixed"))
+    """A float convolution exported with a fixed batch of 4, loaded from an archive without example inputs."""
+    folder = tmp_path_factory.mktemp("fixed")
+    save_program(torch.export.export(nn.Conv2d(3, 8, 3).eval(), (random(4, 3, 8, 8),)), folder / "program.pt2")
+    program = load_program(folder / "program.pt2")
+    assert program.example_inputs is None
+    (folder / "artifact").mkdir()
+    return Case(program, folder / "artifact")
 
 
 def check_three_calls(case: Case, inputs: torch.Tensor) -> None:
