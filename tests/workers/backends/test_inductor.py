@@ -18,7 +18,6 @@ from workers.backends import inductor as module_under_test
 from workers.backends.base import Lowered
 from workers.backends.inductor import Inductor
 from workers.programs import load_program, save_program
-from workers.programs import load_program, save_program
 from workers.standalone.load_inductor import Runner, load
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
