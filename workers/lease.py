@@ -6,22 +6,25 @@ import json
 import logging
 import threading
 import time
+from contextvars import copy_context
 from pathlib import Path
 from typing import Literal
 
 from burnish.errors import Unavailable
 from storage import computations
 from storage.database import Database
+from workers.step_log import StepLog
 
-__all__ = ["Lease", "tail"]
+__all__ = ["Lease"]
 
 logger = logging.getLogger(__name__)
+step_logger = logging.getLogger("workers.step")
+"""What steps print."""
 
 _LONGEST_GAP = 1.0
 """Seconds between two heartbeats at most: how long a cancel can go unnoticed."""
-_LINES_PER_BEAT = 50
-_LINE = 500
-_TAIL = 4096
+_LAST_BEATS = 50
+"""Batches of log lines that are still sent once the step has ended."""
 
 Stop = Literal["cancel", "lost", "drain", "time", "memory"]
 
@@ -36,9 +39,13 @@ class Lease:
         self._stopped = threading.Event()
         self._until = time.monotonic() + ttl
         self._folder: Path | None = None
-        self._read = 0
+        self._log: StepLog | None = None
+        self._beating = threading.Lock()
         self._doing = "starting"
-        self._thread = threading.Thread(target=self._run, name=f"lease-{key[:8]}", daemon=True)
+        # With a copy of the context, so that its log lines say what they are about.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=f"lease-{key[:8]}", daemon=True
+        )
         self.stop: Stop | None = None
         """Why the work has to end before it is done."""
 
@@ -53,6 +60,16 @@ class Lease:
     def follow(self, folder: Path) -> None:
         """From now on progress and log lines come from the files of this attempt."""
         self._folder = folder
+        self._log = StepLog(folder / "told" / "log.txt")
+
+    def finish_log(self) -> None:
+        """Sends what the log of a step that has ended still holds; what it printed without measure is cut."""
+        if self._log is None:
+            return
+        for _ in range(_LAST_BEATS):
+            if self._log.unread() == 0 or self.stop in ("cancel", "lost", "drain") or not self._beat(ended=True):
+                return
+        step_logger.warning("%d more bytes of the log were not kept", self._log.unread())
 
     def say(self, doing: str) -> None:
         """What is being done outside the step's process."""
@@ -75,9 +92,14 @@ class Lease:
                 return
             self._beat()
 
-    def _beat(self) -> None:
+    def _beat(self, *, ended: bool = False) -> bool:
+        """Renews and tells; whether SQL took it and the lease is ours."""
+        with self._beating:  # the log is read by one at a time
+            return self._tell(ended)
+
+    def _tell(self, ended: bool) -> bool:
         share, doing = self._progress()
-        lines, read = self._lines()
+        lines = self._log.lines(ended=ended) if self._log else []
         try:
             with self._database.begin() as tx:
                 answer = computations.heartbeat(
@@ -87,36 +109,18 @@ class Lease:
             logger.warning("Heartbeat of %s failed: %s", self._key[:12], error)
             if time.monotonic() > self._until:
                 self.end("lost")  # somebody else may have it by now; better two losses than two runs
-            return
-        self._read = read
+            return False
+        for line in lines:
+            step_logger.info("%s", line)
+        if self._log:
+            self._log.taken()
         self._until = time.monotonic() + self._ttl
         if answer != "go":
             self.end(answer)
+        return answer == "go"
 
     def _progress(self) -> tuple[float, str]:
         if self._folder is not None and (path := self._folder / "told" / "progress.json").exists():
             document = json.loads(path.read_text())
             return float(document["share"]), str(document["doing"])
         return 0.0, self._doing
-
-    def _lines(self) -> tuple[list[str], int]:
-        """New whole lines of the log, a bounded number of them, and how far the log is read then."""
-        if self._folder is None or not (path := self._folder / "told" / "log.txt").exists():
-            return [], self._read
-        with path.open("rb") as log:
-            log.seek(self._read)
-            data = log.read(_LINES_PER_BEAT * _LINE)
-        whole = data.rfind(b"\n") + 1
-        if whole == 0 and len(data) == _LINES_PER_BEAT * _LINE:
-            whole = len(data)  # a line without an end
-        lines = data[:whole].decode(errors="replace").splitlines()[:_LINES_PER_BEAT]
-        return [line[:_LINE] for line in lines if line.strip()], self._read + whole
-
-
-def tail(log: Path) -> str:
-    """The last 4 KiB of a log file; empty if there is none."""
-    if not log.exists():
-        return ""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL))
-        return file.read().decode(errors="replace").replace("\0", "�")

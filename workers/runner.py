@@ -14,42 +14,34 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from burnish.errors import BurnishError, InternalError, NotFound, ResourceError, StepTimeout, Unavailable
+from burnish.errors import BurnishError, InternalError, NotFound, ResourceError
+from burnish.logs import about
 from burnish.settings import Settings
-from storage import blob_index, computations, steps
-from storage.blobs import Blob, BlobStore
+from burnish.trace import Trace
+from storage import computations, jobs, steps
+from storage.blobs import BlobStore
 from storage.database import Database, Transaction
 from storage.doorbell import Doorbell
 from storage.records import Claim, Computation
 from workers.advance import advance_all, take_up
 from workers.attempt import Bounds, Failed, run_attempt
 from workers.dispatch import REDISPATCH, next_step, ring_steps
+from workers.ending import Ending, Stored
 from workers.host_lock import HostLock
 from workers.keys import KeyMaker
 from workers.lease import Lease
 from workers.scratch import Scratch
+from workers.tracing import about_claim, about_job, trace_of
 from workers.zygote_client import Zygote
 
 __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
-_FINAL = frozenset({"user", StepTimeout.code})
-"""Error classes and codes that another attempt would only repeat."""
 _GIVEN_UP = 2 * REDISPATCH
 """Seconds that a computation is left to the workers it was planned for."""
-
-
-@dataclass(frozen=True)
-class _Stored:
-    outputs: dict[str, Blob]
-    report: dict[str, Any]
-    peak_memory: int
 
 
 class Runner:
@@ -72,6 +64,7 @@ class Runner:
         self._worker_id = worker_id
         self._database, self._blobs, self._doorbell = database, blobs, doorbell
         self._zygote, self._keys, self._scratch, self._host = zygote, keys, scratch, host
+        self._ending = Ending(database, keys)
         self._leases: set[Lease] = set()
         self._lock = threading.Lock()
         self._draining = False
@@ -79,7 +72,7 @@ class Runner:
     def plan(self, job_id: str) -> None:
         """Takes up a job: plans it if it is new, and goes as far as the cache reaches."""
         try:
-            with self._database.begin() as tx:
+            with self._database.begin() as tx, about(**about_job(jobs.get(tx, job_id))):
                 take_up(tx, job_id, self._keys)
         except NotFound:
             logger.info("Doorbell for job %s, which does not exist", job_id)
@@ -94,20 +87,27 @@ class Runner:
             following = None if self._draining else next_step(self._database, self._doorbell, self._settings.queues)
 
     def _run(self, key: str) -> bool:
-        claim = self._claim(key)
-        if claim is None:
+        found = self._claim(key)
+        if found is None:
             return False
+        claim, waiting = found
+        with about(**about_claim(claim, waiting)):
+            self._run_claimed(claim, trace_of(waiting))
+        return True
+
+    def _run_claimed(self, claim: Claim, trace: Trace | None) -> None:
         began = time.monotonic()
-        with Lease(self._database, key, claim.attempt, self._settings.lease_seconds) as lease:
+        logger.info("Attempt begins")
+        with Lease(self._database, claim.key, claim.attempt, self._settings.lease_seconds) as lease:
             self._register(lease)
             try:
                 lease.say("waiting for the host")
                 with self._host.hold(claim.alone, lease.pause) as inside:
-                    made = self._attempt(claim, lease) if inside else None
-                self._settle(claim, lease, made, time.monotonic() - began)
+                    made = self._attempt(claim, lease, trace) if inside else None
+                self._ending.write(claim, lease, made, time.monotonic() - began)
             finally:
-                self._leases.discard(lease)
-        return True
+                with self._lock:
+                    self._leases.discard(lease)
 
     def drain(self, grace: float) -> None:
         """Takes nothing new; what still runs after `grace` seconds is stopped and given back."""
@@ -123,23 +123,24 @@ class Runner:
         with self._lock:
             self._leases.add(lease)
 
-    def _claim(self, key: str) -> Claim | None:
+    def _claim(self, key: str) -> tuple[Claim, list[steps.Waiting]] | None:
         if self._draining:
             return None
         with self._database.begin() as tx:
             found = computations.get(tx, key)
-            if found is None or found.state not in ("ready", "leased"):
+            if found is None or found.state not in ("ready", "leased") or found.queue not in self._settings.queues:
                 return None
             if self._keys.key(found.op, found.spec, found.inputs).digest != key:
                 self._leave(tx, found)
                 return None
-            return computations.claim(
+            claim = computations.claim(
                 tx,
                 key,
                 worker=self._worker_id,
                 environment=self._keys.environment.fingerprint,
                 ttl=self._settings.lease_seconds,
             )
+            return None if claim is None else (claim, steps.bound_to(tx, key))
 
     def _leave(self, tx: Transaction, found: Computation) -> None:
         """It was planned by another version or for another machine. If none of those took it for long, there are none
@@ -148,17 +149,17 @@ class Runner:
         if found.state == "ready" and tx.now - found.run_after > _GIVEN_UP:
             advance_all(tx, steps.unbind(tx, found.key), self._keys)
 
-    def _attempt(self, claim: Claim, lease: Lease) -> _Stored | Failed | None:
+    def _attempt(self, claim: Claim, lease: Lease, trace: Trace | None) -> Stored | Failed | None:
         """Everything between the claim and the commit; errors of the store and the disk count as the attempt's."""
         try:
             with self._scratch.attempt(f"{claim.key[:16]}-{claim.attempt}") as folder:
                 lease.say("fetching inputs")
                 inputs = {role: self._fetch(role, digest, folder) for role, digest in claim.inputs.items()}
-                made = run_attempt(self._zygote, lease, claim, folder, inputs, self._bounds(claim))
+                made = run_attempt(self._zygote, lease, claim, folder, inputs, self._bounds(claim), trace)
                 if made is None or isinstance(made, Failed):
                     return made
                 outputs = {role: self._blobs.put_file(path) for role, path in made.outputs.items()}
-                return _Stored(outputs, made.report, made.peak_memory)
+                return Stored(outputs, made.report, made.peak_memory)
         except BurnishError as error:
             return Failed(error.document(), 0)
         except OSError as error:
@@ -180,61 +181,6 @@ class Runner:
             memory=self._settings.step_memory,
             threads=cores if claim.alone else max(1, cores // (self._settings.slots or cores)),
         )
-
-    def _settle(self, claim: Claim, lease: Lease, made: _Stored | Failed | None, seconds: float) -> None:
-        """Writes the end of the attempt, trying until it is written or the lease is somebody else's."""
-
-        def end(tx: Transaction) -> bool:
-            if isinstance(made, _Stored):
-                return self._commit(tx, claim, made, seconds)
-            if isinstance(made, Failed):
-                return self._fail(tx, claim, made, seconds)
-            give_up = computations.cancelled if lease.stop == "cancel" else computations.release
-            return give_up(tx, claim.key, claim.attempt)
-
-        if not self._write(lease, end):
-            logger.warning("The lease of %s %s was lost; its work is dropped", claim.op, claim.key[:12])
-
-    def _commit(self, tx: Transaction, claim: Claim, made: _Stored, seconds: float) -> bool:
-        ids = computations.commit(
-            tx,
-            claim.key,
-            claim.attempt,
-            outputs={role: blob.digest for role, blob in made.outputs.items()},
-            report=made.report,
-            seconds=seconds,
-            peak_memory=made.peak_memory,
-        )
-        if ids is None:
-            return False
-        for digest, size in sorted({(blob.digest, blob.size) for blob in made.outputs.values()}):
-            blob_index.seen(tx, digest, size)
-        advance_all(tx, ids, self._keys)
-        return True
-
-    def _fail(self, tx: Transaction, claim: Claim, made: Failed, seconds: float) -> bool:
-        final = not _FINAL.isdisjoint((made.error["class"], made.error["code"]))
-        ids = computations.fail(
-            tx,
-            claim.key,
-            claim.attempt,
-            error=made.error,
-            retry_in=None if final else 4.0**claim.failures,
-            seconds=seconds,
-            peak_memory=made.peak_memory,
-        )
-        advance_all(tx, ids or (), self._keys)
-        return ids is not None
-
-    def _write(self, lease: Lease, work: Callable[[Transaction], bool]) -> bool:
-        while lease.stop != "lost":
-            try:
-                with self._database.begin() as tx:
-                    return work(tx)
-            except Unavailable as error:
-                logger.warning("The end of an attempt can't be written yet: %s", error)
-                time.sleep(0.5)
-        return False
 
 
 def _local(error: OSError) -> BurnishError:

@@ -15,6 +15,7 @@ import threading
 import redis
 
 from burnish.errors import BurnishError, Unavailable
+from burnish.logs import start_log
 from burnish.settings import Settings
 from storage import computations, jobs
 from storage.database import Database
@@ -73,12 +74,13 @@ class Tick:
 
 def main() -> int:
     """Ticks until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_log("tick")
     try:
         settings = Settings.from_environment(os.environ)
     except BurnishError as error:
         print(f"burnish tick: {error}", file=sys.stderr)
         return 1
+    start_log("tick", settings.log)
     ended = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: ended.set())

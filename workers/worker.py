@@ -28,7 +28,7 @@ from workers.runner import Runner
 from workers.scratch import Scratch
 from workers.zygote_client import PRELOAD, Zygote
 
-__all__ = ["GRACE", "TABLE", "run_worker", "start_log"]
+__all__ = ["GRACE", "TABLE", "run_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,6 @@ TABLE = "workers.steps.table"
 GRACE = 20.0
 """Seconds that running steps have to finish after SIGTERM, before they are stopped and given back."""
 _BEAT = 10.0
-
-
-def start_log() -> None:
-    """Lines on stderr, of ourselves and of what goes wrong in the libraries."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("workers").setLevel(logging.INFO)
 
 
 def run_worker(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+from burnish.logs import start_log
 from burnish.settings import Settings
-from workers.worker import run_worker, start_log
+from workers.worker import run_worker
 
 if __name__ == "__main__":
-    start_log()
+    start_log("worker")
     grace = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     run_worker(Settings.from_environment(os.environ), table="tests.acceptance.scripted", preload=(), grace=grace)

@@ -15,7 +15,8 @@ from storage.records import Claim
 from tests.acceptance.service import until
 from tests.workers.engine.scene import Scene
 from workers.keys import KeyMaker
-from workers.lease import Lease, tail
+from workers.lease import Lease
+from workers.step_log import tail
 
 
 @pytest.fixture
