@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Queue
 from types import TracebackType
 
 from burnish.errors import DiskFull, Unavailable
+from storage.blob_digest import Blob
 
 # EFBIG is what a limit on file sizes (RLIMIT_FSIZE, or the file system's own) gives: as full as it gets.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+_COPY = 8 << 20
+"""Bytes that the kernel copies in one call."""
+_READ = 256 << 10
+"""Bytes hashed at a time: few enough to stay in the processor's cache."""
 
 SUFFIX = ".part"
 """Ends the name of every file that is still being written."""
@@ -43,9 +52,10 @@ class AtomicFile:
     def __init__(self, folder: Path, *, durable: bool) -> None:
         self._folder = folder
         self._durable = durable
+        self._synced = False
         self._temporary = folder / f"{uuid.uuid4().hex}{SUFFIX}"
         with disk_errors(folder):
-            self._file = self._temporary.open("xb")
+            self._file = self._temporary.open("x+b")
 
     def __enter__(self) -> AtomicFile:
         return self
@@ -54,6 +64,26 @@ class AtomicFile:
         """Appends. Raises `DiskFull` or `Unavailable`."""
         with disk_errors(self._folder):
             self._file.write(chunk)
+            self._synced = False
+
+    def copy(self, source: Path) -> Blob:
+        """Appends a file, and reads back what was written for its digest, meanwhile.
+
+        The kernel copies; a thread hashes behind it, and goes on while the disk is waited for. Raises `DiskFull` or
+        `Unavailable`, the latter for a source that can't be read too.
+        """
+        written: Queue[int | None] = Queue()
+        with disk_errors(self._folder), source.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
+            hashing = pool.submit(self._hashed, written)
+            try:
+                offset = 0
+                while moved := _copy_some(file.fileno(), self._file.fileno(), offset):
+                    offset += moved
+                    written.put(offset)
+            finally:
+                written.put(None)
+            self._sync()
+            return hashing.result()
 
     def publish(self, target: Path) -> None:
         """Gives the file its name, on the same file system; another of that name is replaced in the same instant.
@@ -62,9 +92,8 @@ class AtomicFile:
         """
         with disk_errors(self._folder):
             self._file.flush()
-            os.fchmod(self._file.fileno(), 0o444)
-            if self._durable:
-                os.fsync(self._file.fileno())
+            if not self._synced:
+                self._sync()
             self._file.close()
             target.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.replace(target)
@@ -78,6 +107,39 @@ class AtomicFile:
         with suppress(OSError):  # a full disk refuses the last buffer a second time; the first refusal was raised
             self._file.close()
         self._temporary.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        os.fchmod(self._file.fileno(), 0o444)
+        if self._durable:
+            os.fsync(self._file.fileno())
+        self._synced = True
+
+    def _hashed(self, written: Queue[int | None]) -> Blob:
+        """Digest and size of what is in the file, read up to each of the offsets as they come."""
+        digest, done = hashlib.sha256(), 0
+        buffer = memoryview(bytearray(_READ))
+        while (upto := written.get()) is not None:
+            while done < upto:
+                got = os.preadv(self._file.fileno(), [buffer[: min(_READ, upto - done)]], done)
+                if not got:
+                    raise OSError(errno.EIO, "what was written can't be read back")
+                digest.update(buffer[:got])
+                done += got
+        return Blob(digest=digest.hexdigest(), size=done)
+
+
+def _copy_some(source: int, target: int, offset: int) -> int:
+    """Copies the next bytes of one file to the end of another; how many."""
+    try:
+        return os.sendfile(target, source, offset, _COPY)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    data = os.pread(source, _COPY, offset)  # a file system that the kernel can't copy from by itself
+    left = memoryview(data)
+    while left:
+        left = left[os.write(target, left) :]
+    return len(data)
 
 
 def _sync_folder(folder: Path) -> None:

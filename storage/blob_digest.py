@@ -74,19 +74,39 @@ def verified(chunks: Iterable[bytes], digest: str) -> Iterator[bytes]:
     yield from intake.through(chunks)
     found = intake.blob().digest
     if found != digest:
-        raise BlobCorrupt(
-            f"Blob {digest} is damaged: its bytes have SHA-256 {found}.",
-            cure="Delete it and make it again: run its job once more, or upload the file again.",
-            where=digest,
-        )
+        raise damaged(digest, found)
 
 
-def file_chunks(path: Path, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    """The bytes of a file from `start` to before `end`, in chunks. Raises the `OSError` of opening or reading it."""
+def damaged(digest: str, found: str) -> BlobCorrupt:
+    """The error for a blob whose bytes have another digest."""
+    return BlobCorrupt(
+        f"Blob {digest} is damaged: its bytes have SHA-256 {found}.",
+        cure="Delete it and make it again: run its job once more, or upload the file again.",
+        where=digest,
+    )
+
+
+def file_chunks(path: Path, start: int = 0, end: int | None = None, *, step: int = CHUNK) -> Iterator[bytes]:
+    """The bytes of a file from `start` to before `end`, `step` at a time. Raises `OSError` of opening or reading it."""
     with path.open("rb", buffering=0) as file:
         file.seek(start)
         left = None if end is None else end - start
-        while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
+        while chunk := file.read(step if left is None else min(step, left)):
             if left is not None:
                 left -= len(chunk)
             yield chunk
+
+
+def check_file(path: Path, digest: str) -> None:
+    """Reads a file whole. Raises `BlobCorrupt` if its bytes don't have `digest`, the `OSError` of reading it."""
+    with path.open("rb", buffering=0) as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        raise damaged(digest, found)
+
+
+def file_blob(path: Path) -> Blob:
+    """What a file would be as a blob. Raises the `OSError` of reading it."""
+    with path.open("rb", buffering=0) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Blob(digest=digest, size=file.tell())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from storage.atomic_file import SUFFIX, AtomicFile, disk_errors
-from storage.blob_digest import Blob, Intake, file_chunks, is_digest, missing, verified
+from storage.blob_digest import Blob, Intake, check_file, file_chunks, is_digest, missing, verified
 from storage.blobs import Before, BlobStore
 
 __all__ = ["LocalBlobs"]
@@ -50,7 +50,12 @@ class LocalBlobs(BlobStore):
         return blob
 
     def put_file(self, path: Path, *, before: Before | None = None) -> Blob:
-        return self.put(file_chunks(path), before=before)
+        with AtomicFile(self._incoming, durable=True) as file:
+            blob = file.copy(path)
+            if before is not None:
+                before(blob)
+            file.publish(self._path(blob.digest))
+        return blob
 
     def open(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         size = self.size(digest)
@@ -61,8 +66,10 @@ class LocalBlobs(BlobStore):
         return verified(chunks, digest) if start == 0 and stop == size else chunks
 
     def fetch(self, digest: str, folder: Path) -> Path:
-        for _ in self.open(digest):
-            pass  # reading it whole is what checks the hash
+        if not is_digest(digest):
+            raise missing(digest)
+        with disk_errors(self._root), _not_found(digest):
+            check_file(self._path(digest), digest)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return _linked(self._path(digest), folder / digest)

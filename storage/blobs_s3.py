@@ -6,7 +6,8 @@ import io
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
@@ -15,17 +16,21 @@ from botocore.exceptions import ClientError
 
 from burnish.errors import BlobCorrupt, NotFound, Unavailable
 from storage.atomic_file import AtomicFile, disk_errors
-from storage.blob_digest import CHUNK, Blob, Intake, file_chunks, is_digest, missing, verified
+from storage.blob_digest import CHUNK, Blob, Intake, check_file, file_blob, file_chunks, is_digest, missing, verified
 from storage.blobs import Before, BlobStore
+from storage.read_ahead import read_ahead
 from storage.s3_client import connect, is_taken, public_client, s3_errors
 from storage.s3_reader import BUFFER, RangeReader
-from storage.s3_upload import PART, Upload, UploadGone, in_parts
+from storage.s3_upload import LANES, PART, Upload, UploadGone, in_parts
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 __all__ = ["S3Blobs"]
 
+_RANGE = 8 << 20
+"""Bytes per request of a whole download."""
 _TRIES = 3
 _COPY_PART = 1 << 30
 """Bytes per part of a copy inside S3, which may have up to 5 GiB; the last one takes what is left over."""
@@ -84,12 +89,10 @@ class S3Blobs(BlobStore):
     def put_file(self, path: Path, *, before: Before | None = None) -> Blob:
         """Reads the file twice, first for its digest: so a blob that is there already is not sent at all, and parts
         that arrived from a writer that was killed are not sent again."""
-        first = Intake()
-        for _ in first.through(file_chunks(path)):
-            pass
-        blob = first.blob()
+        blob = file_blob(path)
         for _ in range(_TRIES):
-            _announced(first, before)
+            if before is not None:
+                before(blob)
             if self.size(blob.digest) is not None:
                 return self._present(blob)
             if blob.size <= PART:
@@ -126,18 +129,14 @@ class S3Blobs(BlobStore):
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with AtomicFile(folder, durable=False) as file:
-            for chunk in self.open(digest):
-                file.write(chunk)
+            for part in verified(self._ahead(digest), digest):
+                file.write(part)
             file.publish(target)
         return target
 
     def reader(self, digest: str) -> BinaryIO:
         size = self._existing_size(digest)
-
-        def read_range(start: int, end: int) -> bytes:
-            return b"".join(self._chunks(digest, start, end))
-
-        return io.BufferedReader(RangeReader(read_range, size), BUFFER)
+        return io.BufferedReader(RangeReader(partial(self._range, digest), size), BUFFER)
 
     def size(self, digest: str) -> int | None:
         if not is_digest(digest):
@@ -182,7 +181,7 @@ class S3Blobs(BlobStore):
         """Sends what of the file has not arrived yet. Raises `UploadGone` if another writer ended the upload."""
         again = Intake(blob.digest)
         with Upload.resumed(self._client, self._bucket, self._key(blob.digest)) as upload:
-            upload.send(in_parts(again.through(file_chunks(path))))
+            upload.send(in_parts(again.through(file_chunks(path, step=PART))))
             _announced(again, before)
             if not upload.complete():
                 self._present(blob)
@@ -243,15 +242,23 @@ class S3Blobs(BlobStore):
     def _chunks(self, digest: str, start: int, end: int) -> Iterator[bytes]:
         if start >= end:
             return
-        with s3_errors("reading a blob", digest):
-            body = self._client.get_object(
-                Bucket=self._bucket, Key=self._key(digest), Range=f"bytes={start}-{end - 1}"
-            )["Body"]
-            try:
-                while chunk := body.read(CHUNK):
-                    yield chunk
-            finally:
-                body.close()
+        with s3_errors("reading a blob", digest), closing(self._body(digest, start, end)) as body:
+            while chunk := body.read(CHUNK):
+                yield chunk
+
+    def _ahead(self, digest: str) -> Iterator[bytes]:
+        """The whole blob, a few ranges under way at once."""
+        size = self._existing_size(digest)
+        calls = (partial(self._range, digest, at, min(at + _RANGE, size)) for at in range(0, size, _RANGE))
+        return read_ahead(calls, LANES)
+
+    def _range(self, digest: str, start: int, end: int) -> bytes:
+        with s3_errors("reading a blob", digest), closing(self._body(digest, start, end)) as body:
+            return body.read()  # in one call: piece by piece costs several copies of each byte
+
+    def _body(self, digest: str, start: int, end: int) -> StreamingBody:
+        key = self._key(digest)
+        return self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}")["Body"]
 
     def _delete(self, key: str) -> None:
         with s3_errors("deleting"):
@@ -278,8 +285,7 @@ def _is_whole(path: Path, digest: str) -> bool:
     if not path.exists():
         return False
     try:
-        for _ in verified(file_chunks(path), digest):
-            pass
+        check_file(path, digest)
     except BlobCorrupt:
         return False
     return True
