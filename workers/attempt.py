@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from burnish.errors import BurnishError, InternalError, OutOfMemory, StepCrashed, StepTimeout
+from burnish.trace import Trace
 from storage.records import Claim
-from workers.lease import Lease, tail
+from workers.lease import Lease
 from workers.process_tree import peak_resident, resident
 from workers.sandbox import Limits
+from workers.step_log import tail
 from workers.zygote_client import Child, Zygote
 
 __all__ = ["Bounds", "Failed", "Finished", "run_attempt"]
@@ -53,12 +55,19 @@ class Bounds:
 
 
 def run_attempt(
-    zygote: Zygote, lease: Lease, claim: Claim, folder: Path, inputs: Mapping[str, Path], bounds: Bounds
+    zygote: Zygote,
+    lease: Lease,
+    claim: Claim,
+    folder: Path,
+    inputs: Mapping[str, Path],
+    bounds: Bounds,
+    trace: Trace | None = None,
 ) -> Finished | Failed | None:
     """Runs a step in a process of its own.
 
     Args:
         folder: laid out as `workers/child.py` says.
+        trace: the step finds it in its environment, as `TRACEPARENT`.
 
     Returns:
         `None` if it was stopped because `lease.stop` said so: then nothing of it lives any more.
@@ -74,6 +83,8 @@ def run_attempt(
     (folder / "step.json").write_text(json.dumps(order))
     threads = str(bounds.threads)
     place = {"HOME": str(folder / "tmp"), "TMPDIR": str(folder / "tmp")}
+    if trace is not None:
+        place["TRACEPARENT"] = str(trace)
     child = zygote.spawn(
         folder,
         {**place, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
@@ -85,10 +96,12 @@ def run_attempt(
     peak = max(_watch(child, lease, bounds, _LOOK_WHILE_ALONE if claim.alone else _LOOK), child.peak)
     if lease.stop in ("cancel", "lost", "drain"):
         return None
+    lease.finish_log()
     try:
-        return _finished(child, lease, folder, bounds, peak)
+        made = _finished(child, lease, folder, bounds, peak)
     except BurnishError as error:
-        return Failed({**error.document(), "details": _details(child, folder, peak)}, peak)
+        made = error.document()
+    return made if isinstance(made, Finished) else _failed(made, claim, child, folder, bounds, peak)
 
 
 def _watch(child: Child, lease: Lease, bounds: Bounds, gap: float) -> int:
@@ -110,7 +123,8 @@ def _watch(child: Child, lease: Lease, bounds: Bounds, gap: float) -> int:
     return peak
 
 
-def _finished(child: Child, lease: Lease, folder: Path, bounds: Bounds, peak: int) -> Finished | Failed:
+def _finished(child: Child, lease: Lease, folder: Path, bounds: Bounds, peak: int) -> Finished | dict[str, Any]:
+    """What it made, or the error that it told of itself."""
     told = folder / "told"
     if lease.stop == "time":
         raise StepTimeout(
@@ -125,8 +139,7 @@ def _finished(child: Child, lease: Lease, folder: Path, bounds: Bounds, peak: in
     if child.status == 0:
         return _result(json.loads((told / "result.json").read_text()), folder / "work", peak)
     if (told / "error.json").exists():
-        error = json.loads((told / "error.json").read_text())
-        return Failed({**error, "details": _details(child, folder, peak)}, peak)
+        return dict(json.loads((told / "error.json").read_text()))
     raise _ended_by(child.status, peak)
 
 
@@ -156,5 +169,14 @@ def _ended_by(status: int | None, peak: int) -> BurnishError:
     )
 
 
-def _details(child: Child, folder: Path, peak: int) -> dict[str, Any]:
-    return {"exit_status": child.status, "peak_memory": peak, "log_tail": tail(folder / "told" / "log.txt")}
+def _failed(error: Mapping[str, Any], claim: Claim, child: Child, folder: Path, bounds: Bounds, peak: int) -> Failed:
+    """The error with all that is known of the attempt, which is deleted now."""
+    details = {
+        "exit_status": child.status,
+        "peak_memory": peak,
+        "memory_limit": bounds.memory or None,
+        "threads": bounds.threads,
+        "settings": claim.spec["settings"],
+        "log_tail": tail(folder / "told" / "log.txt"),
+    }
+    return Failed({**error, "details": details}, peak)

@@ -35,9 +35,6 @@ class Stored:
     peak_memory: int
 
 
-_END: dict[type, str] = {Stored: "Done", Failed: "Failed", type(None): "Stopped"}
-
-
 class Ending:
     """Writes the ends of attempts of one worker."""
 
@@ -57,8 +54,10 @@ class Ending:
 
         if not self._write(lease, end):
             logger.warning("The lease was lost; the work is dropped")
+        elif isinstance(made, Failed):
+            logger.warning("Failed after %.1f s: %s", seconds, made.error["message"])
         else:
-            logger.info("%s after %.1f s", _END[type(made)], seconds)
+            logger.info("%s after %.1f s", "Stopped" if made is None else "Done", seconds)
 
     def _commit(self, tx: Transaction, claim: Claim, made: Stored, seconds: float) -> bool:
         ids = computations.commit(

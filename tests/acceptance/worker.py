@@ -10,6 +10,7 @@ from burnish.settings import Settings
 from workers.worker import run_worker
 
 if __name__ == "__main__":
-    start_log("worker")
+    settings = Settings.from_environment(os.environ)
+    start_log("worker", settings.log)
     grace = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
-    run_worker(Settings.from_environment(os.environ), table="tests.acceptance.scripted", preload=(), grace=grace)
+    run_worker(settings, table="tests.acceptance.scripted", preload=(), grace=grace)
