@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from burnish.local.running import ensure, find, stop
-
 from burnish import Client
+from burnish.local.running import ensure, find, stop
 
 __all__ = ["process_tree", "resident_bytes", "service"]
 

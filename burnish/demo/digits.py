@@ -81,8 +81,9 @@ def train(folder: Path, epochs: int = 6, seed: int = 0) -> Trained:
         accuracy = (network(unseen).argmax(1) == truth).float().mean().item()
     dataset = folder / "digits.safetensors"
     save_file({"inputs": unseen, "targets": truth}, dataset)
-    captured = capture(network, (unseen[:2],), folder / "digits.pt2")
-    return Trained(captured.path, dataset, accuracy, sum(weight.numel() for weight in network.parameters()))
+    model = folder / "digits.pt2"
+    capture(network, (unseen[:2],), model)
+    return Trained(model, dataset, accuracy, sum(weight.numel() for weight in network.parameters()))
 
 
 def _convolution(channels_in: int, channels: int, size: int, stride: int) -> nn.Sequential:
