@@ -21,6 +21,10 @@ ANNOUNCED = ("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "numpy", "
 """Distributions whose versions a worker announces."""
 
 
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Version 2 of control groups (`max`: no limit), then version 1."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Environment:
     """One machine with what is installed on it."""
@@ -33,7 +37,7 @@ class Environment:
     threads: int
     """Processors this process may use."""
     memory: int
-    """Bytes."""
+    """Bytes that its processes may use: those of the machine, or of the container's limit if that is less."""
     versions: Mapping[str, str]
     """Of Burnish, Python and each library it announces; those not installed are left out."""
 
@@ -46,7 +50,7 @@ class Environment:
             isa=isa(),
             cpu=_cpu_model(),
             threads=len(os.sched_getaffinity(0)),
-            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            memory=_memory(),
             versions={
                 "burnish": __version__,
                 "python": platform.python_version(),
@@ -72,6 +76,17 @@ def version_of(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return "none"
+
+
+def _memory() -> int:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in _MEMORY_LIMITS:
+        try:
+            text = Path(limit).read_text().strip()
+        except OSError:
+            continue  # another version of control groups, or none
+        return min(machine, int(text)) if text.isdigit() else machine
+    return machine
 
 
 def _cpu_model() -> str:

@@ -15,12 +15,13 @@ import threading
 import redis
 
 from burnish.errors import BurnishError, Unavailable
-from burnish.logs import start_log
+from burnish.logs import about, start_log
 from burnish.settings import Settings
 from storage import computations, jobs
 from storage.database import Database
 from storage.doorbell import Doorbell
 from workers.dispatch import REDISPATCH, ring_jobs, ring_steps
+from workers.tracing import about_job
 
 __all__ = ["Tick", "main"]
 
@@ -47,8 +48,6 @@ class Tick:
         """
         with self._database.begin() as tx:
             waiting = computations.reap(tx)
-        if waiting:
-            logger.info("Leases lapsed; jobs to advance: %s", ", ".join(waiting))
         redispatch = 0.0 if self._broker_was_wiped() or self._undelivered else REDISPATCH
         self._undelivered = not ring_jobs(self._database, self._doorbell, redispatch)
         self._undelivered |= not ring_steps(self._database, self._doorbell, redispatch)
@@ -61,6 +60,8 @@ class Tick:
         for job_id in job_ids:
             with self._database.read() as tx:
                 job = jobs.get(tx, job_id)
+            with about(**about_job(job)):
+                logger.info("A step lost its worker for the last time; the job goes on, or ends")
             self._doorbell.plan(job.id, job.spec["recipe"]["target"]["device"], job.priority)
 
     def _broker_was_wiped(self) -> bool:

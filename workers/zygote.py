@@ -19,6 +19,7 @@ import ctypes
 import gc
 import importlib
 import json
+import logging
 import os
 import selectors
 import signal
@@ -41,6 +42,8 @@ def main(arguments: list[str]) -> None:
     die_with_parent(os.getppid())
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # the worker decides; it drains first
+    for noisy in _NOISE:
+        logging.getLogger(noisy).addFilter(_is_news)
     for module in preload:
         with contextlib.suppress(ImportError):  # an optional library: the step that needs it says so itself
             importlib.import_module(module)
@@ -50,6 +53,19 @@ def main(arguments: list[str]) -> None:
     server = _Server(socket.socket(fileno=int(descriptor)), steps.STEPS)
     server.send({"ready": Catalogue.read(steps.STEPS, steps.BACKENDS).plain()})
     server.serve()
+
+
+_NOISE = {
+    # Its wheel holds kernels of GPUs that this machine, or this Python, can't load; on a CPU none of them is used.
+    "torchao": "Failed to load ",
+    # torchao 0.18 registers an Enum in a way that torch 2.13 does not need any more. Only torchao can change that.
+    "torch.utils._pytree": "%s is an Enum subclass and is now natively supported",
+}
+"""What libraries say at import, by logger, that nobody can do anything about."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_NOISE[record.name])
 
 
 class _Server:

@@ -127,3 +127,10 @@ def test_a_fork_of_the_real_zygote_computes_with_torch(tmp_path: Path) -> None:
     assert report["threads"] == 1
     assert report["loss"] < report["first"]
     zygote.close()
+
+
+def test_it_comes_up_without_a_word_of_the_libraries(capfd: pytest.CaptureFixture[str]) -> None:
+    made = Zygote(TABLE, preload=("torchao.quantization.pt2e.quantize_pt2e",))
+    made.start()
+    made.close()
+    assert capfd.readouterr().err == ""
