@@ -396,4 +396,5 @@ def _lost(found: Computation, now: float) -> dict[str, Any]:
         cure="Look at that worker's log for a crash, a kill for memory, or a lost connection; then retry the job.",
     )
     signs = {"seen_at": found.seen_at, "progress": found.progress, "doing": found.doing}
-    return {**_reason(found, now), **signs, "error": error.document()}
+    details = {"settings": found.spec.get("settings")}
+    return {**_reason(found, now), **signs, "error": {**error.document(), "details": details}}
