@@ -12,6 +12,7 @@ from burnish.resources import (
     DatasetResource,
     ErrorResource,
     EventResource,
+    FailureResource,
     JobResource,
     JobSummary,
     ModelResource,
@@ -19,6 +20,7 @@ from burnish.resources import (
     WorkerResource,
 )
 from burnish.results import Artifact, Candidate, Signature, Verdict
+from burnish.trace import Trace
 from storage.records import Dataset, Event, Job, Model, Step, WorkerRow
 
 __all__ = ["dataset_resource", "event_resource", "job_resource", "job_summary", "model_resource", "worker_resource"]
@@ -62,12 +64,13 @@ def job_summary(job: Job) -> JobSummary:
 
 def job_resource(job: Job, steps: Sequence[Step]) -> JobResource:
     """A job, whole."""
-    verdict = _verdict(job)
+    verdict, trace = _verdict(job), Trace.parse(job.traceparent)
     return JobResource(
         **_summary(job, verdict),
         spec=JobSpec.model_validate(job.spec),
         model_id=job.model_id,
         dataset_id=job.dataset_id,
+        trace_id=trace.trace_id if trace else None,
         progress=_progress(job, steps),
         steps=tuple(_step(step) for step in steps),
         verdict=verdict,
@@ -158,6 +161,20 @@ def _step(step: Step) -> StepResource:
         peak_memory=step.peak_memory,
         report=step.report or {},
         error=_error(step.error) if step.error else None,
+        failures=tuple(_failure(reason) for reason in step.reasons or ()),
+    )
+
+
+def _failure(reason: Mapping[str, Any]) -> FailureResource:
+    seen_at = reason.get("seen_at")
+    return FailureResource(
+        attempt=reason["attempt"],
+        worker=reason.get("worker"),
+        at=moment(reason["at"]),
+        seconds=reason.get("seconds"),
+        seen_at=moment(seen_at) if seen_at is not None else None,
+        doing=reason.get("doing"),
+        error=_error(reason["error"]),
     )
 
 
@@ -176,13 +193,14 @@ def _why(why: Mapping[str, Any] | None) -> str | None:
 
 
 def _error(error: Mapping[str, Any]) -> ErrorResource:
-    """The stored error; whatever it holds beside the fixed members is kept as details."""
-    fixed = ("code", "class", "message", "where", "cure")
+    """The stored error; whatever it holds beside the fixed members is kept among its details."""
+    fixed = ("code", "class", "message", "where", "cure", "details")
+    known = {name: value for name, value in error.items() if name not in fixed} | dict(error.get("details") or {})
     return ErrorResource(
         code=error.get("code", "internal"),
         error_class=error.get("class", "internal"),
         message=error.get("message", "It failed without saying why."),
         where=error.get("where"),
         cure=error.get("cure", "Try it again."),
-        details={name: value for name, value in error.items() if name not in fixed and value is not None},
+        details={name: value for name, value in known.items() if value is not None},
     )

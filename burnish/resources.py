@@ -17,6 +17,7 @@ __all__ = [
     "DatasetResource",
     "ErrorResource",
     "EventResource",
+    "FailureResource",
     "FaultResource",
     "JobResource",
     "JobSummary",
@@ -77,7 +78,23 @@ class ErrorResource(Document):
     where: str | None = None
     cure: str
     details: dict[str, Any] = {}
-    """What else is known: log tail, peak memory, exit signal, earlier attempts."""
+    """What else is known. Of a step: `log_tail`, `peak_memory`, `memory_limit`, `exit_status` (negative: the signal),
+    `threads`, `settings`. Of a job: the same of its failed step, and `step`, the name of that."""
+
+
+class FailureResource(Document):
+    """Why one attempt at a step failed."""
+
+    attempt: int
+    worker: str | None
+    at: datetime
+    seconds: float | None
+    """How long it ran."""
+    seen_at: datetime | None
+    """Last sign of life, of a worker that was lost."""
+    doing: str | None
+    """What it was doing then."""
+    error: ErrorResource
 
 
 class StepResource(Document):
@@ -101,6 +118,8 @@ class StepResource(Document):
     peak_memory: int | None
     report: dict[str, Any]
     error: ErrorResource | None
+    failures: tuple[FailureResource, ...] = ()
+    """Every attempt that failed, also of a step that was done in the end; the oldest first."""
 
 
 class JobSummary(Document):
@@ -128,6 +147,8 @@ class JobResource(JobSummary):
     spec: JobSpec
     model_id: str
     dataset_id: str
+    trace_id: str | None = None
+    """Of the W3C trace context that it was submitted in: 32 hex digits that are in all log lines about it."""
     progress: float
     """Share of its steps that is done, counting the progress of those that run."""
     steps: tuple[StepResource, ...]

@@ -10,7 +10,7 @@ from rich.table import Table
 from burnish.cli.console import client, console, guarded, json_option, print_json, status
 from burnish.cli.follow import follow
 from burnish.cli.optimize import job_error
-from burnish.cli.tables import steps_table, usage, verdict_table
+from burnish.cli.tables import failure_lines, steps_table, usage, verdict_table
 from burnish.errors import NotFound
 from burnish.recipe.quantities import format_fraction
 from burnish.resources import JobResource
@@ -74,6 +74,8 @@ def _tell(job: JobResource) -> None:
     if job.error:
         console.print(f"[red bold]{job.error.code}[/] ({job.error.error_class}): {job.error.message}", soft_wrap=True)
         console.print(f"  {job.error.cure}", soft_wrap=True, markup=False)
+        for line in failure_lines(job):
+            console.print(line, soft_wrap=True)
     elif job.verdict:
         console.print(verdict_table(job))
         usage(job, console)

@@ -10,8 +10,10 @@ from burnish.recipe.quantities import format_bytes, format_fraction, format_seco
 from burnish.resources import JobResource, StepResource
 from burnish.results import Candidate, Estimate, Verdict
 
-__all__ = ["STATE_MARKS", "STATE_STYLES", "step_line", "steps_table", "usage", "verdict_table"]
+__all__ = ["STATE_MARKS", "STATE_STYLES", "failure_lines", "step_line", "steps_table", "usage", "verdict_table"]
 
+_TAIL_LINES = 20
+"""Lines of a failed step's log that are shown; `--json` has all that was kept."""
 STATE_MARKS = {"waiting": "·", "ready": "·", "leased": "▸", "done": "✓", "failed": "✗", "canceled": "–"}
 STATE_STYLES = {
     "waiting": "dim", "ready": "dim", "leased": "cyan", "done": "green", "failed": "red", "canceled": "yellow",
@@ -90,6 +92,30 @@ def steps_table(job: JobResource) -> Table:
             ("hit" if step.hit else "") + (f" {step.why}" if step.why else ""),
         )
     return table
+
+
+def failure_lines(job: JobResource) -> list[Text]:
+    """Why the job failed: every attempt at the step that did it, and the end of the last one's log."""
+    if job.error is None:
+        return []
+    failed = next((step for step in job.steps if step.name == job.error.details.get("step")), None)
+    lines = []
+    for failure in failed.failures if failed else ():
+        details = failure.error.details
+        figures = [f"{failed.name}, attempt {failure.attempt}" if failed else ""]
+        figures += [f"after {format_seconds(failure.seconds)}"] if failure.seconds is not None else []
+        figures += [f"{format_bytes(details['peak_memory'])} at most"] if details.get("peak_memory") else []
+        lines.append(Text(f"  {', '.join(figures)}: {failure.error.message}"))
+    if job.error.details.get("settings"):
+        settings = ", ".join(f"{name}={value}" for name, value in job.error.details["settings"].items())
+        lines.append(Text(f"  settings: {settings}", style="dim"))
+    tail = str(job.error.details.get("log_tail") or "").rstrip().splitlines()[-_TAIL_LINES:]
+    return lines + [Text(f"  | {_printable(line)}", style="dim") for line in tail]
+
+
+def _printable(line: str) -> str:
+    """A line of a foreign log, that can't steer the terminal."""
+    return "".join(sign if sign.isprintable() else " " for sign in line)
 
 
 def step_line(step: StepResource) -> str:

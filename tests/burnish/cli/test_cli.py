@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from burnish import Client
 from burnish.cli import main
 from tests.api.place import dataset_bytes
+from tests.api.routes.test_failures import poisoned
 from tests.burnish.client.test_client import finished
 from tests.burnish.conftest import Served
 
@@ -132,3 +133,13 @@ def test_every_command_has_a_help_page() -> None:
         result = run(name, "--help")
         assert result.exit_code == 0
         assert main.commands[name].help
+
+
+def test_a_failed_job_shows_every_attempt_and_the_end_of_the_log(served: Served) -> None:
+    job = poisoned(served.place)
+    shown = run("show", job.id).stdout
+    assert "resource.memory" in shown
+    for part in ("quantize, attempt 1, after 1.5 s, 3.21 GB at most: Killed, time 1.", "attempt 3", "weights=int8"):
+        assert part in shown, shown
+    assert "| batch 3 of 40" in shown
+    assert "batch 2 of 40" not in shown
