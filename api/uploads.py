@@ -1,14 +1,14 @@
 """Taking an upload: stream, hash, inspect, register; what is refused leaves nothing behind.
 
-1. The bytes go to the blob store as they come, with memory bounded by a part.
+1. The bytes go to the blob store as they come, with memory bounded by a part. A hold keeps the blob from the collector.
 2. What was stored is inspected there, by its headers.
-3. The row is written in one transaction with the blob's entry in the index. A refused upload deletes its blob in a
-   transaction that holds the same entry, and only if nothing refers to it: so an upload of the same bytes that is
-   accepted at that moment either keeps the blob, or sees that it is gone and says so.
+3. The row is written in the transaction that ends the hold. A refused upload ends its hold and removes the blob, unless
+   something refers to it or another upload of the same bytes holds it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Generic, TypeVar
@@ -24,7 +24,8 @@ from api.services import services
 from burnish.document import Document
 from burnish.errors import BlobCorrupt, Unavailable, UserError
 from burnish.resources import DatasetResource, ModelResource
-from storage import blob_index, blob_uses
+from storage import blob_index, removal
+from storage.blob_index import Hold
 from storage.blobs import Blob
 from storage.database import Transaction
 
@@ -60,43 +61,47 @@ def take(intake: Intake[FoundT, RecordT], name: str) -> Response:
     """
     services().transfers.take()
     try:
-        blob = _store()
+        held = _store()
         try:
-            return _register(intake, name, blob)
+            return _register(intake, name, held)
         except UserError:
-            _discard(blob)
+            _discard(held)
             raise
     finally:
         services().transfers.give()
 
 
-def _store() -> Blob:
+def _store() -> Hold:
     expect, limit = digest_of(request), services().settings.max_upload
+    held: list[Hold] = []
+
+    def hold(blob: Blob) -> None:
+        with services().database.begin() as tx:
+            held.append(blob_index.hold(tx, blob))
+
     try:
-        return services().blobs.put(chunks_of(request, limit), expect=expect, limit=limit)
+        services().blobs.put(chunks_of(request, limit), expect=expect, limit=limit, before=hold)
     except BlobCorrupt as error:
         raise Refused(
             400, f"The bytes that arrived don't have the digest {expect} announced.", cure="Send them again."
         ) from error
+    return held[-1]
 
 
-def _register(intake: Intake[FoundT, RecordT], name: str, blob: Blob) -> Response:
-    with services().blobs.reader(blob.digest) as file:
+def _register(intake: Intake[FoundT, RecordT], name: str, held: Hold) -> Response:
+    with services().blobs.reader(held.blob.digest) as file:
         found = intake.inspect(file)
     with services().database.begin() as tx:
-        again = replayed(tx, body_hash(blob.digest))
+        again = replayed(tx, body_hash(held.blob.digest))
         if again:
             return again
-        blob_index.seen(tx, blob.digest, blob.size)
-        if services().blobs.size(blob.digest) is None:
-            raise Unavailable("The same bytes were just refused elsewhere and removed.", cure="Send them again.")
-        resource = intake.show(intake.register(tx, name, blob, found))
+        if not blob_index.confirm(tx, held):
+            raise Unavailable("What was uploaded was removed before it was registered.", cure="Send it again.")
+        resource = intake.show(intake.register(tx, name, held.blob, found))
         return remember(tx, reply(resource, 201, headers={"Location": resource.links["self"]}))
 
 
-def _discard(blob: Blob) -> None:
+def _discard(held: Hold) -> None:
     with services().database.begin() as tx:
-        blob_index.seen(tx, blob.digest, blob.size)
-        if not blob_uses.refers(tx, blob.digest):
-            services().blobs.delete(blob.digest)
-            blob_uses.forget(tx, blob.digest)
+        blob_index.confirm(tx, held)
+        removal.remove(tx, services().blobs, held.blob.digest, before=math.inf)

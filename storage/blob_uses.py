@@ -1,28 +1,42 @@
-"""What a blob is to the rest of the database: whether a row refers to it, and forgetting one that was removed."""
+"""What a blob is to the rest of the database: whether a row refers to it."""
 
 from __future__ import annotations
 
-from sqlalchemy import Text, cast, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Text, cast, exists, literal, or_, select
 
 from storage.database import Transaction
-from storage.tables import blobs, computations, datasets, models
+from storage.tables import blobs, computations, datasets, models, products
 
-__all__ = ["forget", "refers"]
+__all__ = ["is_upload", "refers", "taken_in", "unreferred", "uploaded"]
+
+_IN_FLIGHT = computations.c.state.in_([literal("ready", literal_execute=True), literal("leased", literal_execute=True)])
+"""Written into the statement: only so can a planner tell that the partial indexes fit."""
 
 
 def refers(tx: Transaction, digest: str) -> bool:
-    """True if the blob is an upload, or an output of a computation.
-
-    Looks through the texts of all outputs, which takes a few milliseconds for some ten thousand computations.
-    """
-    found = or_(
-        exists().where(models.c.digest == digest),
-        exists().where(datasets.c.digest == digest),
-        exists().where(cast(computations.c.outputs, Text).contains(f'"{digest}"', autoescape=True)),
-    )
-    return bool(tx.execute(select(found)).scalar_one())
+    """True if the blob is an upload, or an output of a computation that is done."""
+    made = exists().where(products.c.digest == digest)
+    return bool(tx.execute(select(or_(made, uploaded(digest)))).scalar_one())
 
 
-def forget(tx: Transaction, digest: str) -> None:
-    """Takes a blob that was removed from the store out of the index."""
-    tx.execute(delete(blobs).where(blobs.c.digest == digest))
+def is_upload(tx: Transaction, digest: str) -> bool:
+    """True if the blob is a model or a dataset."""
+    return bool(tx.execute(select(uploaded(digest))).scalar_one())
+
+
+def taken_in(tx: Transaction, digests: list[str]) -> bool:
+    """True if a computation that waits or runs has one of these blobs among its inputs. Looks through all of those."""
+    text = cast(computations.c.inputs, Text)
+    reads = or_(*(text.contains(f'"{digest}"', autoescape=True) for digest in digests))
+    return bool(tx.execute(select(exists().where(_IN_FLIGHT, reads))).scalar_one())
+
+
+def unreferred() -> ColumnElement[bool]:
+    """Condition on a row of `blobs`: neither an upload nor an output of a computation that is done."""
+    made = exists().where(products.c.digest == blobs.c.digest)
+    return ~or_(made, uploaded(blobs.c.digest))
+
+
+def uploaded(digest: str | ColumnElement[str]) -> ColumnElement[bool]:
+    """Condition: a model or a dataset has these bytes."""
+    return or_(exists().where(models.c.digest == digest), exists().where(datasets.c.digest == digest))

@@ -13,8 +13,8 @@
 | `leased` | `canceled` | `cancelled`, `fail`, `release`, `reap` | `cancel` is set and no running job wants it |
 | `leased` | `ready` | `cancelled`, `fail`, `release`, `reap` | `cancel` is set, but a running job wants it again |
 | `ready` | `canceled` | `abandon` | no running job wants it |
-
 | `done` | `failed` | `disown` | an output of it is gone from the store, or corrupt there |
+| `done` | `canceled` | `evict` | the store is full, and no live job and no pinned model needs its outputs |
 
 Rules:
 
@@ -30,10 +30,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Text, cast, literal, or_, select, update
+from sqlalchemy import literal, or_, select, update
 
 from burnish.errors import WorkerLost
-from storage import bindings, counters, events
+from storage import bindings, counters, events, products
 from storage.database import Transaction
 from storage.records import Claim, Computation, from_row
 from storage.tables import computations
@@ -48,6 +48,7 @@ __all__ = [
     "disown",
     "done",
     "due",
+    "evict",
     "fail",
     "get",
     "heartbeat",
@@ -183,6 +184,7 @@ def commit(
     made = {"outputs": dict(outputs), "report": dict(report), "seconds": seconds, "peak_memory": peak_memory}
     if found is None or not _move(tx, found, **_IDLE, **made, state="done", progress=1.0, finished_at=tx.now):
         return None
+    products.note(tx, key, outputs.values())
     counters.observe(tx, "step_seconds", found.op, seconds)
     told = {"hit": False, "seconds": seconds, "attempt": attempt}
     bindings.spread(tx, key, "leased", "done", "step.done", told)
@@ -259,16 +261,26 @@ def abandon(tx: Transaction, key: str) -> bool:
 def disown(tx: Transaction, digest: str, error: Mapping[str, Any]) -> int:
     """Takes out of the cache what has this blob among its outputs, because the store lost or spoiled it; how many.
 
-    Steps that are done stay so; the next job (or the same one, retried) computes it again. Reads the whole table.
+    Steps that are done stay so; the next job (or the same one, retried) computes it again.
     """
-    holds = cast(computations.c.outputs, Text).contains(f'"{digest}"', autoescape=True)
-    gone = update(computations).where(computations.c.state == "done", holds)
-    spoiled = tx.execute(gone.values(state="failed", outputs=None, error=dict(error)).returning(computations.c.queue))
-    queues = list(spoiled.scalars())
-    for queue in queues:
-        _count_ended(tx, "done", queue, by=-1)
-        _count_ended(tx, "failed", queue)
-    return len(queues)
+    count = 0
+    for key in products.makers(tx, digest):
+        found = _locked(tx, key)
+        count += found.state == "done" and _move(tx, found, state="failed", outputs=None, error=dict(error))
+        products.drop(tx, key)
+    return count
+
+
+def evict(tx: Transaction, key: str) -> bool:
+    """Takes out of the cache what is done, so that its outputs may be removed; its report stays for jobs that show it.
+
+    The caller holds the row, and has made sure that nobody needs it (`storage/eviction.py`).
+    """
+    found = _locked(tx, key)
+    if found.state != "done" or not _move(tx, found, state="canceled", outputs=None):
+        return False
+    products.drop(tx, key)
+    return True
 
 
 def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:

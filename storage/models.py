@@ -1,11 +1,11 @@
-"""Uploaded models: rows that never change. A name has versions 1, 2, …; the same bytes under a name are one version."""
+"""Uploaded models: of their rows only the pin changes. A name has versions 1, 2, …; the same bytes are one version."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, update
 
 from burnish.errors import NotFound
 from storage.database import Transaction
@@ -13,7 +13,7 @@ from storage.ids import new_id
 from storage.records import Model, from_row
 from storage.tables import models
 
-__all__ = ["create", "get", "list_", "resolve"]
+__all__ = ["create", "get", "list_", "pin", "resolve", "unpin"]
 
 
 def create(tx: Transaction, *, name: str, digest: str, size: int, signature: Mapping[str, Any]) -> Model:
@@ -51,6 +51,18 @@ def list_(tx: Transaction, *, after: str | None, limit: int, name: str | None = 
     if name is not None:
         page = page.where(models.c.name == name)
     return [from_row(Model, row) for row in tx.execute(page)]
+
+
+def pin(tx: Transaction, model_id: str) -> Model:
+    """Keeps what the model's jobs made from being evicted. Pinned already, it stays as it is. Raises `NotFound`."""
+    tx.execute(update(models).where(models.c.id == model_id, models.c.pinned_at.is_(None)).values(pinned_at=tx.now))
+    return get(tx, model_id)
+
+
+def unpin(tx: Transaction, model_id: str) -> Model:
+    """Takes the pin off, if there is one. Raises `NotFound`."""
+    tx.execute(update(models).where(models.c.id == model_id).values(pinned_at=None))
+    return get(tx, model_id)
 
 
 def _first(tx: Transaction, *conditions: ColumnElement[bool]) -> Model | None:

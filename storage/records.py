@@ -31,7 +31,7 @@ RecordT = TypeVar("RecordT")
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """An uploaded program. Never changes."""
+    """An uploaded program. Only its pin ever changes."""
 
     id: str
     name: str
@@ -41,6 +41,8 @@ class Model:
     size: int
     signature: Json
     created_at: float
+    pinned_at: float | None
+    """Since when results of its jobs are never evicted."""
 
     @property
     def ref(self) -> str:

@@ -6,6 +6,7 @@
 | `waiting` | `ready`, `leased`, `done` | `bind`, as its computation stands (`done` is a cache hit) |
 | `waiting` | `canceled` | `skip`, or the end of its job |
 | `ready` | `waiting` | `unbind`: no worker computes that key any more |
+| `done`, `leased` | `waiting` | `recovery.recompute`: the store lost what it made, or an input of it |
 | `ready`, `leased` | any later state | its computation moves (`storage/computations.py`), or its job ends |
 """
 

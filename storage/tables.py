@@ -25,14 +25,17 @@ from sqlalchemy import (
 
 __all__ = [
     "blobs",
+    "chores",
     "computations",
     "counters",
     "datasets",
     "events",
+    "holds",
     "idempotency",
     "jobs",
     "metadata",
     "models",
+    "products",
     "steps",
     "workers",
 ]
@@ -64,8 +67,10 @@ models = Table(
     Column("size", BigInteger, nullable=False),
     Column("signature", _Json, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("pinned_at", Double),
     UniqueConstraint("name", "version"),
     UniqueConstraint("name", "digest"),
+    Index(None, "digest"),
 )
 
 datasets = Table(
@@ -81,6 +86,7 @@ datasets = Table(
     Column("labelled", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("name", "digest"),
+    Index(None, "digest"),
 )
 
 jobs = Table(
@@ -234,7 +240,36 @@ blobs = Table(
     Column("digest", Text, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
-    Column("seen_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False, index=True),
+    Column("doomed_at", Double),  # evicted: to be removed without waiting for its age
+    Index(
+        "ix_blobs_doomed",
+        "doomed_at",
+        postgresql_where=text("doomed_at IS NOT NULL"),
+        sqlite_where=text("doomed_at IS NOT NULL"),
+    ),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False, index=True),
+    Column("until", Double, nullable=False, index=True),
+)
+
+products = Table(
+    "products",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("key", Text, ForeignKey("computations.key"), primary_key=True, index=True),
+)
+
+chores = Table(
+    "chores",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("next_at", Double, nullable=False),
 )
 
 counters = Table(

@@ -8,15 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from burnish.errors import StepTimeout, Unavailable
-from storage import blob_index, computations
-from storage.blobs import Blob
+from burnish.errors import InternalError, StepTimeout, Unavailable
+from storage import blob_index, computations, recovery, removal
+from storage.blob_index import Hold
+from storage.blobs import BlobStore
 from storage.database import Database, Transaction
 from storage.records import Claim
 from workers.advance import advance_all
 from workers.attempt import Failed
 from workers.keys import KeyMaker
 from workers.lease import Lease
+from workers.lost_input import Lost
 
 __all__ = ["Ending", "Stored"]
 
@@ -30,7 +32,7 @@ _FINAL = frozenset({"user", StepTimeout.code})
 class Stored:
     """What a step made, its outputs in the blob store already."""
 
-    outputs: dict[str, Blob]
+    outputs: dict[str, Hold]
     report: dict[str, Any]
     peak_memory: int
 
@@ -38,10 +40,10 @@ class Stored:
 class Ending:
     """Writes the ends of attempts of one worker."""
 
-    def __init__(self, database: Database, keys: KeyMaker) -> None:
-        self._database, self._keys = database, keys
+    def __init__(self, database: Database, blobs: BlobStore, keys: KeyMaker) -> None:
+        self._database, self._blobs, self._keys = database, blobs, keys
 
-    def write(self, claim: Claim, lease: Lease, made: Stored | Failed | None, seconds: float) -> None:
+    def write(self, claim: Claim, lease: Lease, made: Stored | Failed | Lost | None, seconds: float) -> None:
         """Writes the end of the attempt, trying until it is written or the lease is somebody else's."""
 
         def end(tx: Transaction) -> bool:
@@ -49,12 +51,19 @@ class Ending:
                 return self._commit(tx, claim, made, seconds)
             if isinstance(made, Failed):
                 return self._fail(tx, claim, made, seconds)
+            if isinstance(made, Lost):
+                return self._make_again(tx, claim, made, seconds)
             give_up = computations.cancelled if lease.stop == "cancel" else computations.release
             return give_up(tx, claim.key, claim.attempt)
 
-        if not self._write(lease, end):
+        try:
+            written = self._write(lease, end)
+        except _Removed:
+            made = Failed(_removed().document(), 0)
+            written = self._write(lease, end)
+        if not written:
             logger.warning("The lease was lost; the work is dropped")
-        elif isinstance(made, Failed):
+        elif isinstance(made, Failed | Lost):
             logger.warning("Failed after %.1f s: %s", seconds, made.error["message"])
         else:
             logger.info("%s after %.1f s", "Stopped" if made is None else "Done", seconds)
@@ -64,16 +73,28 @@ class Ending:
             tx,
             claim.key,
             claim.attempt,
-            outputs={role: blob.digest for role, blob in made.outputs.items()},
+            outputs={role: held.blob.digest for role, held in made.outputs.items()},
             report=made.report,
             seconds=seconds,
             peak_memory=made.peak_memory,
         )
         if ids is None:
             return False
-        for digest, size in sorted({(blob.digest, blob.size) for blob in made.outputs.values()}):
-            blob_index.seen(tx, digest, size)
         advance_all(tx, ids, self._keys)
+        # Rows of blobs are locked last, by every one.
+        for held in sorted(made.outputs.values(), key=lambda each: each.blob.digest):
+            if not blob_index.confirm(tx, held):
+                raise _Removed
+        return True
+
+    def _make_again(self, tx: Transaction, claim: Claim, made: Lost, seconds: float) -> bool:
+        """Has the lost input computed again, or fails where nobody can."""
+        ids = recovery.recompute(tx, claim.key, claim.attempt, made.digest, made.error)
+        if ids is None:
+            return self._fail(tx, claim, Failed(made.error, 0), seconds)
+        advance_all(tx, ids, self._keys)
+        if made.damaged:
+            removal.discard(tx, self._blobs, made.digest)
         return True
 
     def _fail(self, tx: Transaction, claim: Claim, made: Failed, seconds: float) -> bool:
@@ -99,3 +120,13 @@ class Ending:
                 logger.warning("The end of an attempt can't be written yet: %s", error)
                 time.sleep(0.5)
         return False
+
+
+class _Removed(Exception):
+    """An output was put so long ago that the collector has removed it: takes the commit back."""
+
+
+def _removed() -> InternalError:
+    return InternalError(
+        "An output was removed from the store before the step's end was written.", cure="It is computed again."
+    )

@@ -7,6 +7,7 @@ Rules:
 3. Outputs go to the blob store before SQL names them. The result, and what it makes ready in every job that waits for
    it, is one transaction, fenced by the attempt's number.
 4. A `user` error is final. Others are tried again with a growing pause, three attempts in all; each reason is kept.
+5. An input that the store lost or spoiled is computed again by the step that made it (`storage/recovery.py`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import threading
 import time
 from pathlib import Path
 
-from burnish.errors import BurnishError, InternalError, NotFound, ResourceError
+from burnish.errors import BurnishError, NotFound, ResourceError
 from burnish.logs import about
 from burnish.settings import Settings
 from burnish.trace import Trace
-from storage import computations, jobs, steps
-from storage.blobs import BlobStore
+from storage import blob_index, computations, jobs, steps
+from storage.blob_index import Hold
+from storage.blobs import Blob, BlobStore
 from storage.database import Database, Transaction
 from storage.doorbell import Doorbell
 from storage.records import Claim, Computation
@@ -32,6 +34,7 @@ from workers.ending import Ending, Stored
 from workers.host_lock import HostLock
 from workers.keys import KeyMaker
 from workers.lease import Lease
+from workers.lost_input import InputLost, Lost, fetch_input
 from workers.scratch import Scratch
 from workers.tracing import about_claim, about_job, trace_of
 from workers.zygote_client import Zygote
@@ -64,7 +67,7 @@ class Runner:
         self._worker_id = worker_id
         self._database, self._blobs, self._doorbell = database, blobs, doorbell
         self._zygote, self._keys, self._scratch, self._host = zygote, keys, scratch, host
-        self._ending = Ending(database, keys)
+        self._ending = Ending(database, blobs, keys)
         self._leases: set[Lease] = set()
         self._lock = threading.Lock()
         self._draining = False
@@ -149,30 +152,37 @@ class Runner:
         if found.state == "ready" and tx.now - found.run_after > _GIVEN_UP:
             advance_all(tx, steps.unbind(tx, found.key), self._keys)
 
-    def _attempt(self, claim: Claim, lease: Lease, trace: Trace | None) -> Stored | Failed | None:
+    def _attempt(self, claim: Claim, lease: Lease, trace: Trace | None) -> Stored | Failed | Lost | None:
         """Everything between the claim and the commit; errors of the store and the disk count as the attempt's."""
         try:
             with self._scratch.attempt(f"{claim.key[:16]}-{claim.attempt}") as folder:
                 lease.say("fetching inputs")
-                inputs = {role: self._fetch(role, digest, folder) for role, digest in claim.inputs.items()}
+                inputs = {
+                    role: fetch_input(self._blobs, role, digest, folder / "inputs")
+                    for role, digest in claim.inputs.items()
+                }
                 made = run_attempt(self._zygote, lease, claim, folder, inputs, self._bounds(claim), trace)
                 if made is None or isinstance(made, Failed):
                     return made
-                outputs = {role: self._blobs.put_file(path) for role, path in made.outputs.items()}
+                outputs = {role: self._put(path) for role, path in made.outputs.items()}
                 return Stored(outputs, made.report, made.peak_memory)
+        except InputLost as error:
+            return error.lost
         except BurnishError as error:
             return Failed(error.document(), 0)
         except OSError as error:
             return Failed(_local(error).document(), 0)
 
-    def _fetch(self, role: str, digest: str, folder: Path) -> Path:
-        try:
-            return self._blobs.fetch(digest, folder / "inputs")
-        except NotFound as error:
-            raise InternalError(
-                f"The blob of input {role!r} is gone from the store ({digest}).",
-                cure="Upload the model and the dataset again, and submit the job anew.",
-            ) from error
+    def _put(self, path: Path) -> Hold:
+        """Stores an output, held until the attempt's end is written."""
+        held: list[Hold] = []
+
+        def hold(blob: Blob) -> None:
+            with self._database.begin() as tx:
+                held.append(blob_index.hold(tx, blob))
+
+        self._blobs.put_file(path, before=hold)
+        return held[-1]
 
     def _bounds(self, claim: Claim) -> Bounds:
         cores = self._keys.environment.threads

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from storage.blobs_local import LocalBlobs
 from storage.database import Database
 from storage.tables import metadata
 from tests.postgres import fresh_database
@@ -64,6 +65,12 @@ def database(database_url: str, clock: Clock) -> Iterator[Database]:
 def scene(database: Database, clock: Clock) -> Scene:
     """The same, with short ways to set up jobs and computations."""
     return Scene(database, clock)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalBlobs:
+    """An empty blob store; the tests of the stores themselves have their own."""
+    return LocalBlobs(tmp_path / "blobs")
 
 
 def _migrate(url: str) -> None:

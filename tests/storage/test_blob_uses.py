@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
-from storage import blob_index, blob_uses, computations
+from storage import blob_uses, computations
 from storage.database import Database
-from storage.tables import blobs
 from tests.storage.scene import Scene
 
 
 def refers(database: Database, digest: str) -> bool:
     with database.read() as tx:
         return blob_uses.refers(tx, digest)
+
+
+def taken_in(database: Database, digest: str) -> bool:
+    with database.read() as tx:
+        return blob_uses.taken_in(tx, [digest])
 
 
 def test_uploads_are_referred_to(scene: Scene) -> None:
@@ -38,11 +40,22 @@ def test_outputs_of_computations_are_referred_to_and_their_inputs_are_not(scene:
     assert not refers(scene.database, "%")
 
 
-def test_a_blob_is_forgotten(database: Database) -> None:
-    with database.begin() as tx:
-        blob_index.seen(tx, "a" * 64, 1)
-        blob_index.seen(tx, "b" * 64, 1)
-        blob_uses.forget(tx, "a" * 64)
-        blob_uses.forget(tx, "never seen")
-    with database.read() as tx:
-        assert list(tx.execute(select(blobs.c.digest)).scalars()) == ["b" * 64]
+def test_what_was_evicted_or_lost_is_an_output_no_more(scene: Scene) -> None:
+    for key in ("k", "l"):
+        scene.leased(key)
+    with scene.database.begin() as tx:
+        for key, digest in (("k", "1" * 64), ("l", "2" * 64)):
+            computations.commit(tx, key, 1, outputs={"out": digest}, report={}, seconds=1, peak_memory=1)
+    with scene.database.begin() as tx:
+        computations.evict(tx, "k")
+        computations.disown(tx, "2" * 64, {"code": "internal.blob"})
+    assert not refers(scene.database, "1" * 64)
+    assert not refers(scene.database, "2" * 64)
+
+
+def test_what_a_computation_is_to_read_is_in_use_until_it_ends(scene: Scene) -> None:
+    _, attempt = scene.leased()
+    assert taken_in(scene.database, "0" * 64)
+    assert not taken_in(scene.database, "1" * 64)
+    scene.commit(attempt)
+    assert not taken_in(scene.database, "0" * 64)
