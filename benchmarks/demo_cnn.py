@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.service import service
-from burnish import Goal, Recipe, Target
 from burnish.cli.console import console
+from burnish.cli.demo import RECIPE
 from burnish.cli.tables import verdict_table
 from burnish.demo.digits import train
 from burnish.resources import JobResource
@@ -28,8 +28,7 @@ def run() -> JobResource:
         trained = train(Path(folder))
         model = client.upload_model(trained.model)
         dataset = client.upload_dataset(trained.dataset)
-        recipe = Recipe(target=Target(threads=1, batch=1), goal=Goal(max_drop=0.005))
-        return client.wait(client.submit(model.id, dataset.id, recipe).id)
+        return client.wait(client.submit(model.id, dataset.id, RECIPE).id)
 
 
 def main() -> None:
