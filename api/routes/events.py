@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from apiflask import APIBlueprint
 from flask import Response, request
 from pydantic import Field
 
 from api.documents import event_resource
 from api.errors import Refused
+from api.export import MIMETYPE, export
 from api.replies import reply
 from api.services import services
 from api.streams import stream
@@ -27,6 +30,8 @@ class EventsQuery(Document):
     """Id of the last event seen."""
     limit: int = Field(100, ge=1, le=1000)
     """Events per page, at most."""
+    format: Literal["json", "ndjson"] = "json"
+    """`ndjson`: all of them up to now, one a line, without pages."""
 
 
 @blueprint.get("/jobs/<id>/events")
@@ -40,7 +45,11 @@ class EventsQuery(Document):
     extensions={
         "x-headers": ["Last-Event-ID"],
         "x-content": {
-            "200": {"application/json": "EventResourcePage", "text/event-stream": "text"},
+            "200": {
+                "application/json": "EventResourcePage",
+                "text/event-stream": "text",
+                "application/x-ndjson": "text",
+            },
             "204": {},
         },
     },
@@ -49,16 +58,28 @@ def list_events(id: str, query_data: EventsQuery) -> Response:
     """Get a job's events, or follow them as a stream
 
     With `Accept: text/event-stream` they are sent as they come, resumed by `Last-Event-ID`. The number of open
-    streams is limited; over it the answer is a 503, and polling is the way.
+    streams is limited; over it the answer is a 503, and polling is the way. With `?format=ndjson` the whole history
+    is sent, one event a line.
     """
     with services().database.read() as tx:
         job = jobs.get(tx, id)
         if request.accept_mimetypes.best == "text/event-stream":
             return _follow(id, job.revision, job.finished_at is not None, query_data.after)
+        if query_data.format == "ndjson":
+            return _export(id, query_data.after, job.revision)
         found = events.of_job(tx, id, query_data.after, query_data.limit)
     items = tuple(event_resource(event) for event in found)
     full = len(items) == query_data.limit
     return reply(Page[EventResource](items=items, next=str(items[-1].id) if full else None))
+
+
+def _export(id: str, after: int, newest: int) -> Response:
+    slots = services().transfers
+    slots.take()
+    response = Response(export(services(), id, after, newest), mimetype=MIMETYPE)
+    response.call_on_close(slots.give)
+    response.headers["Content-Disposition"] = f'attachment; filename="{id}.ndjson"'
+    return response
 
 
 def _follow(id: str, newest: int, finished: bool, after: int) -> Response:

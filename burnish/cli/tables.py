@@ -10,7 +10,16 @@ from burnish.recipe.quantities import format_bytes, format_fraction, format_seco
 from burnish.resources import JobResource, StepResource
 from burnish.results import Candidate, Estimate, Verdict
 
-__all__ = ["STATE_MARKS", "STATE_STYLES", "failure_lines", "step_line", "steps_table", "usage", "verdict_table"]
+__all__ = [
+    "STATE_MARKS",
+    "STATE_STYLES",
+    "failure_lines",
+    "printable",
+    "step_line",
+    "steps_table",
+    "usage",
+    "verdict_table",
+]
 
 _TAIL_LINES = 20
 """Lines of a failed step's log that are shown; `--json` has all that was kept."""
@@ -110,10 +119,10 @@ def failure_lines(job: JobResource) -> list[Text]:
         settings = ", ".join(f"{name}={value}" for name, value in job.error.details["settings"].items())
         lines.append(Text(f"  settings: {settings}", style="dim"))
     tail = str(job.error.details.get("log_tail") or "").rstrip().splitlines()[-_TAIL_LINES:]
-    return lines + [Text(f"  | {_printable(line)}", style="dim") for line in tail]
+    return lines + [Text(f"  | {printable(line)}", style="dim") for line in tail]
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """A line of a foreign log, that can't steer the terminal."""
     return "".join(sign if sign.isprintable() else " " for sign in line)
 

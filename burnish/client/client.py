@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -149,6 +149,12 @@ class Client:
         """Changes, log lines and progress of a job, oldest first, behind event `after`."""
         return self._page(f"/v1/jobs/{id}/events", EventResource, after=after, limit=limit)
 
+    def history(self, id: str, after: int = 0) -> Iterator[EventResource]:
+        """All events of a job up to now behind event `after`, oldest first, read as they arrive."""
+        with self._transport.stream(f"/v1/jobs/{id}/events?format=ndjson&after={after}") as response:
+            for line in _lines(response.iter_bytes(_CHUNK)):
+                yield EventResource.model_validate_json(line)
+
     def cancel(self, id: str) -> JobResource:
         """Cancels a job; one that has succeeded or failed raises `Conflict`."""
         return JobResource.model_validate_json(self._transport.post(f"/v1/jobs/{id}/cancel").content)
@@ -222,6 +228,14 @@ class Client:
 
         response = self._transport.upload(route, chunks, headers=headers, name=name or path.stem)
         return kind.model_validate_json(response.content)
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines that end in a line feed and nothing else: JSON may hold other separators as they are."""
+    begun = b""
+    for chunk in chunks:
+        *whole, begun = (begun + chunk).split(b"\n")
+        yield from whole
 
 
 def _digest(path: Path) -> str:

@@ -75,7 +75,7 @@ def test_bodies_are_described(spec: dict[str, Any]) -> None:
     job = paths["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert job == {"$ref": "#/components/schemas/JobSpec"}
     events = paths["/v1/jobs/{id}/events"]["get"]["responses"]["200"]["content"]
-    assert set(events) == {"application/json", "text/event-stream"}
+    assert set(events) == {"application/json", "text/event-stream", "application/x-ndjson"}
     assert "content" not in paths["/v1/jobs/{id}/events"]["get"]["responses"]["204"]
 
 

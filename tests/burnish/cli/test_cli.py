@@ -143,3 +143,17 @@ def test_a_failed_job_shows_every_attempt_and_the_end_of_the_log(served: Served)
         assert part in shown, shown
     assert "| batch 3 of 40" in shown
     assert "batch 2 of 40" not in shown
+
+
+def test_the_history_of_a_job_is_printed_whole(served: Served) -> None:
+    job = poisoned(served.place)
+    lines = run("events", job.id).stdout.splitlines()
+    assert [line.split()[2].rstrip(":") for line in lines][:4] == [
+        "job.queued", "job.planned", "step.ready", "step.leased",
+    ]  # fmt: skip
+    assert any(line.endswith("step.retry quantize: attempt 1: Killed, time 1.") for line in lines)
+    told = [json.loads(line) for line in run("events", job.id, "--json").stdout.splitlines()]
+    assert [event["id"] for event in told] == list(range(1, len(lines) + 1))
+    assert told[-1]["kind"] == "job.failed"
+    assert len(run("events", job.id, "--after", str(told[-2]["id"])).stdout.splitlines()) == 1
+    assert run("events", "job_none").exit_code == 2

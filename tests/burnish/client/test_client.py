@@ -11,6 +11,7 @@ from burnish import Client, Goal, Prune, Quantize, Recipe
 from burnish.errors import BlobCorrupt, Conflict, InvalidModel, InvalidSpec, NotFound, Unauthorized, Unavailable
 from burnish.resources import JobResource
 from burnish.results import Artifact
+from storage import computations
 from tests.api.place import dataset_bytes, verdict
 from tests.burnish.conftest import Served
 
@@ -141,3 +142,18 @@ def finished(served: Served, job: JobResource, content: bytes) -> Artifact:
     artifact = next(item.artifact for item in result.candidates if item.name == result.chosen)
     assert artifact is not None
     return artifact
+
+
+def test_the_history_is_read_line_by_line_whatever_the_lines_hold(served: Served) -> None:
+    job = served.place.job()
+    served.place.plan(job)
+    claim = served.place.start(job, "capture")
+    assert claim is not None
+    told = ["one\u2028still one\u0085", "two \x1b[31m"]
+    with served.place.database.begin() as tx:
+        computations.heartbeat(tx, claim.key, claim.attempt, ttl=60, progress=0.0, doing="", log=told)
+    with Client() as client:
+        found = list(client.history(job.id))
+        assert [event.data["line"] for event in found if event.kind == "log"] == told
+        assert [event.id for event in client.history(job.id, after=found[-2].id)] == [found[-1].id]
+        assert client.job(job.id).trace_id is None  # it was not submitted by a request
