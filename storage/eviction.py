@@ -57,9 +57,9 @@ def evict(tx: Transaction, key: str) -> int | None:
     """
     tx.execute(select(table.c.key).where(table.c.key == key).with_for_update(key_share=True))
     digests = products.of(tx, key)
-    if _is_pinned(tx, key) or tx.execute(select(_needed()).where(table.c.key == key)).scalar_one_or_none() is not False:
+    if not digests or _is_pinned(tx, key) or _is_needed(tx, key) or taken_in(tx, digests):
         return None
-    if taken_in(tx, digests) or not computations.evict(tx, key):
+    if not computations.evict(tx, key):
         return None
     return sum(_doom(tx, digest) for digest in digests)
 
@@ -76,6 +76,10 @@ def _needed() -> ColumnElement[bool]:
     bound = exists().where(steps.c.key == table.c.key, jobs.c.id == steps.c.job_id)
     pinned = models.c.id == jobs.c.model_id, models.c.pinned_at.is_not(None)
     return bound.where(jobs.c.state.in_(_LIVE)) | bound.where(*pinned)
+
+
+def _is_needed(tx: Transaction, key: str) -> bool:
+    return tx.execute(select(table.c.key).where(table.c.key == key, _needed())).first() is not None
 
 
 def _is_pinned(tx: Transaction, key: str) -> bool:
