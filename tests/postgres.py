@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from sqlalchemy.engine import make_url
 
 from storage.database import Database
 
-__all__ = ["fresh_database", "migrated_template", "postgres", "postgres_url"]
+__all__ = ["Restartable", "fresh_database", "migrated_template", "postgres", "postgres_url", "restartable_postgres"]
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=64MB", "max_connections=100")
 _PR_SET_PDEATHSIG = 1
@@ -55,6 +55,42 @@ def postgres(timeout: float = 60) -> Iterator[str]:
             url = f"postgresql://burnish:{password}@127.0.0.1:{port}/postgres"
             _wait(url, process, folder, timeout)
             yield url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Restartable:
+    """A server that a test stops and starts again, on the same port with the same data."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder, self._port, self._running = folder, port, ExitStack()
+        self._binaries = _binaries(folder)
+        password = secrets.token_hex(16)
+        _initialize(self._binaries, folder, password)
+        self.url = f"postgresql://burnish:{password}@127.0.0.1:{port}/postgres"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it, and waits until it takes connections."""
+        self.process, _ = self._running.enter_context(_server(self._binaries, self._folder, self._port))
+        _wait(self.url, self.process, self._folder, 60)
+
+    def stop(self) -> None:
+        """Stops it at once: open connections are broken."""
+        self._running.close()
+
+
+@contextmanager
+def restartable_postgres() -> Iterator[Restartable]:
+    """A running server of one's own; all of it is removed at the end."""
+    folder = _folder()
+    try:
+        server = Restartable(folder, _free_port())
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -129,10 +165,8 @@ def _initialize(binaries: Path, folder: Path, password: str) -> None:
 
 
 @contextmanager
-def _server(binaries: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def _server(binaries: Path, folder: Path, port: int | None = None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    port = port or _free_port()
     command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-h", "127.0.0.1", "-p", str(port), "-k", ""]
     command += [word for setting in _FAST for word in ("-c", setting)]
     prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec
@@ -150,6 +184,12 @@ def _server(binaries: Path, folder: Path) -> Iterator[tuple[subprocess.Popen[byt
     finally:
         process.send_signal(signal.SIGINT)  # "fast shutdown"
         process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], folder: Path, timeout: float) -> None:
