@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -12,9 +13,11 @@ from burnish.cli.follow import follow
 from burnish.cli.optimize import job_error
 from burnish.cli.serve import need_server
 from burnish.cli.tables import usage, verdict_table
+from burnish.client import Client
 from burnish.passes import Distill, Prune, Quantize
 from burnish.recipe import Goal, Recipe, Target
 from burnish.recipe.quantities import format_bytes, format_fraction
+from burnish.resources import JobResource
 
 __all__ = ["RECIPE", "demo"]
 
@@ -34,31 +37,37 @@ def demo(output: Path) -> None:
     need_server()
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
-    with client() as burnish:
-        console.print("1. A model: a residual CNN, trained on real handwritten digits …")
-        from burnish.demo.digits import train
-
-        trained = train(output)
-        console.print(
-            f"   {trained.parameters:,} parameters, {format_fraction(trained.accuracy)} right on 897 unseen images, "
-            f"{format_bytes(trained.model.stat().st_size)} ({trained.model})"
-        )
-        model = burnish.upload_model(trained.model)
-        dataset = burnish.upload_dataset(trained.dataset)
-        job = burnish.submit(model.id, dataset.id, RECIPE)
-        console.print(
-            "2. A job: prune, distill, quantize; least time on one CPU thread, at most 0.5 points less accurate."
-        )
-        console.print(f"   {burnish.url}/jobs/{job.id}", soft_wrap=True)
-        job = follow(burnish, job.id)
-        if job.state != "succeeded":
-            raise job_error(job)
-        console.print("3. The verdict:\n")
-        console.print(verdict_table(job))
-        console.print()
-        if job.artifacts:
-            path = burnish.fetch(job, output)
-            console.print(f"4. The file: {path}", soft_wrap=True)
-            usage(job, console)
-        console.print(f"\n5. Its page: {burnish.url}/jobs/{job.id}", soft_wrap=True)
+    with ThreadPoolExecutor(1) as beside:
+        starting = beside.submit(client)  # the service comes up while the model is trained
+        model, dataset = _train(output)
+        with starting.result() as burnish:
+            job = _optimize(burnish, model, dataset)
+            console.print("3. The verdict:\n")
+            console.print(verdict_table(job))
+            if job.artifacts:
+                console.print(f"\n4. The file: {burnish.fetch(job, output)}", soft_wrap=True)
+                usage(job, console)
+            console.print(f"\n5. Its page: {burnish.url}/jobs/{job.id}", soft_wrap=True)
     status.print(f"Took {time.monotonic() - began:.0f} s. The service goes on running; stop it with `burnish down`.")
+
+
+def _train(output: Path) -> tuple[Path, Path]:
+    """The files of a trained model and of images it has not seen."""
+    from burnish.demo.digits import train  # needs torch and scikit-learn
+
+    console.print("1. A model: a residual CNN, trained on real handwritten digits …")
+    trained = train(output)
+    size = format_bytes(trained.model.stat().st_size)
+    console.print(f"   {trained.parameters:,} parameters, {size} ({trained.model})", soft_wrap=True)
+    console.print(f"   {format_fraction(trained.accuracy)} right on 897 images it has not seen ({trained.dataset})")
+    return trained.model, trained.dataset
+
+
+def _optimize(burnish: Client, model: Path, dataset: Path) -> JobResource:
+    job = burnish.submit(burnish.upload_model(model).id, burnish.upload_dataset(dataset).id, RECIPE)
+    console.print("2. A job: prune, distill, quantize; least time on one thread, at most 0.5 points less accurate")
+    console.print(f"   {burnish.url}/jobs/{job.id}", soft_wrap=True)
+    job = follow(burnish, job.id)
+    if job.state != "succeeded":
+        raise job_error(job)
+    return job
