@@ -59,7 +59,9 @@ def _plain(name: str) -> str:
 @pytest.mark.parametrize(
     ("extras", "modules"),
     [
-        pytest.param(frozenset[str](), ("burnish", "burnish.cli.main", "burnish.client", "burnish.local.doctor"), id="client"),
+        pytest.param(
+            frozenset[str](), ("burnish", "burnish.cli.main", "burnish.client", "burnish.local.doctor"), id="client"
+        ),
         pytest.param(
             frozenset({"api"}),
             ("api.__main__", "api.app", "storage.migrate", "storage.blobs_s3", "psycopg", "workers.tick"),
