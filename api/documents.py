@@ -36,6 +36,7 @@ def model_resource(model: Model) -> ModelResource:
         size=model.size,
         signature=Signature.model_validate(model.signature),
         created_at=moment(model.created_at),
+        pinned=model.pinned_at is not None,
         links={"self": f"/v1/models/{model.id}", "bytes": f"/v1/artifacts/{model.digest}"},
     )
 

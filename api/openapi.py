@@ -20,7 +20,7 @@ __all__ = ["complete"]
 
 JsonObject = dict[str, Any]
 
-_METHODS = ("get", "post")
+_METHODS = ("get", "post", "put", "delete")
 _COMMON = {"401": "Token missing or not valid.", "403": "Sent by a page of another site.", "500": "A fault of Burnish.",
            "503": "A part of the service can't be reached, or is busy: see Retry-After."}  # fmt: skip
 _PROBES = ("/healthz", "/readyz")

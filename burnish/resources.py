@@ -51,6 +51,8 @@ class ModelResource(Document):
     size: int
     signature: Signature
     created_at: datetime
+    pinned: bool = False
+    """Results of its jobs are never evicted from the store."""
     links: dict[str, str]
 
 

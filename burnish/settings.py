@@ -108,6 +108,11 @@ SETTINGS: dict[str, Setting] = {
     "step_memory": Setting("BURNISH_STEP_MEMORY", "0", "size", "Most memory a step's processes may use; 0: no limit.",
                            parse_bytes),
     "max_upload": Setting("BURNISH_MAX_UPLOAD", "50GB", "size", "Largest model or dataset the API takes.", parse_bytes),
+    "cache_size": Setting("BURNISH_CACHE_SIZE", "0", "size",
+                          "Most bytes of results in the blob store, uploads not counted; over it the cheapest to "
+                          "compute again leave; 0: no limit.", parse_bytes),
+    "keep": Setting("BURNISH_KEEP", "24h", "time", "Age at which a blob that nothing refers to is removed.",
+                    parse_seconds),
     "log": Setting("BURNISH_LOG", "text", "text or json",
                    "Form of the log on standard error: lines to read, or one JSON object a line.", _one_of(*FORMS)),
 }  # fmt: skip
@@ -132,6 +137,8 @@ class Settings:
     step_seconds: float
     step_memory: int
     max_upload: int
+    cache_size: int
+    keep: float
     log: str
 
     @classmethod

@@ -44,7 +44,7 @@ class Collector:
         self._database, self._blobs = database, blobs
         self._keep, self._size = keep, size
 
-    def once(self, limit: int = 200) -> Collected:
+    def once(self, limit: int = 1000) -> Collected:
         """Evicts up to `limit` computations and removes up to `limit` blobs.
 
         Raises:

@@ -21,6 +21,7 @@ from storage import computations, jobs
 from storage.database import Database
 from storage.doorbell import Doorbell
 from workers.dispatch import REDISPATCH, ring_jobs, ring_steps
+from workers.housekeeping import Housekeeper
 from workers.tracing import about_job
 
 __all__ = ["Tick", "main"]
@@ -90,9 +91,14 @@ def main() -> int:
 
 
 def serve(settings: Settings, ended: threading.Event) -> None:
-    """Ticks until `ended` is set; pauses longer and longer while SQL or the broker is away."""
+    """Ticks, and has the blob store tidied, until `ended` is set.
+
+    Pauses longer and longer while SQL or the broker is away.
+    """
     database, doorbell = Database(settings.database_url), Doorbell(settings.broker_url)
     tick = Tick(database, doorbell, settings.broker_url)
+    housekeeper = Housekeeper(settings)
+    housekeeper.start()
     pause = _EVERY
     while not ended.wait(pause):
         try:
@@ -101,6 +107,7 @@ def serve(settings: Settings, ended: threading.Event) -> None:
         except Unavailable as error:
             logger.warning("%s", error)
             pause = min(2 * pause, _LONGEST_PAUSE)
+    housekeeper.stop()
     doorbell.close()
     database.close()
 

@@ -13,8 +13,11 @@ from api.services import services
 from burnish.document import Document
 from burnish.errors import NotFound
 from storage import blob_uses
+from storage.blobs import Linked
 
 __all__ = ["blueprint"]
+
+_LINK_SECONDS = 600
 
 blueprint = APIBlueprint("artifacts", __name__, url_prefix="/v1")
 
@@ -24,6 +27,8 @@ class ArtifactQuery(Document):
 
     name: str | None = Field(None, min_length=1, max_length=200)
     """File name to offer to a browser."""
+    redirect: bool = False
+    """Answer with a link to the store itself (307), if the store gives links; else the bytes come as without it."""
 
 
 @blueprint.get("/artifacts/<digest>")
@@ -32,6 +37,7 @@ class ArtifactQuery(Document):
     responses={
         200: "The bytes.",
         206: "The range.",
+        307: "Where the store itself gives the bytes, for ten minutes; ranges may be asked for there.",
         304: "Not changed: the same digest is always the same bytes.",
         404: "No upload and no result has this digest.",
         416: "Nothing of the range is inside the file.",
@@ -47,11 +53,15 @@ def get_artifact(digest: str, query_data: ArtifactQuery) -> Response:
     Takes `Range` (one range) and `If-Range`. The ETag is the digest.
     """
     size = _size(digest)
+    name = _filename(query_data.name or digest)
+    blobs = services().blobs
+    if query_data.redirect and request.method == "GET" and isinstance(blobs, Linked):
+        return _elsewhere(blobs.link(digest, name=name, seconds=_LINK_SECONDS))
     response = Response(mimetype="application/octet-stream")
     response.set_etag(digest)
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
-    response.headers.set("Content-Disposition", "attachment", filename=_filename(query_data.name or digest))
+    response.headers.set("Content-Disposition", "attachment", filename=name)
     if request.if_none_match.contains(digest):
         response.status_code = 304
         return response
@@ -66,6 +76,13 @@ def get_artifact(digest: str, query_data: ArtifactQuery) -> Response:
     return response
 
 
+def _elsewhere(link: str) -> Response:
+    """Whoever has the link has the bytes: it is neither kept nor told to other sites."""
+    return Response(
+        status=307, headers={"Location": link, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    )
+
+
 def _size(digest: str) -> int:
     """Size of a blob that may be handed out: an upload, or the output of a computation."""
     size = None
@@ -74,7 +91,11 @@ def _size(digest: str) -> int:
             known = blob_uses.refers(tx, digest)
         size = services().blobs.size(digest) if known else None
     if size is None:
-        raise NotFound("No upload and no result has this digest.", cure="Take the digest from a job's artifacts.")
+        raise NotFound(
+            "No upload and no result has this digest.",
+            cure="Take the digest from a job's artifacts. If it is from there, the store gave it up for space: submit the "
+            "job again to make it anew, and pin the model to keep it.",
+        )
     return size
 
 

@@ -64,3 +64,23 @@ def get_model(id: str) -> Response:
     """Get one model"""
     with services().database.read() as tx:
         return reply(model_resource(models.get(tx, id)))
+
+
+@blueprint.put("/models/<id>/pin")
+@blueprint.output(ModelResource)
+def pin_model(id: str) -> Response:
+    """Pin a model
+
+    What its jobs made is never evicted from the store, however full that is. In place of the id, `name:version` or a
+    name (its newest version) will do.
+    """
+    with services().database.begin() as tx:
+        return reply(model_resource(models.pin(tx, models.resolve(tx, id).id)))
+
+
+@blueprint.delete("/models/<id>/pin")
+@blueprint.output(ModelResource)
+def unpin_model(id: str) -> Response:
+    """Take the pin off a model"""
+    with services().database.begin() as tx:
+        return reply(model_resource(models.unpin(tx, models.resolve(tx, id).id)))

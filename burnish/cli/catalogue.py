@@ -31,7 +31,7 @@ def models(limit: int, cursor: str | None, as_json: bool) -> None:
     rows = (
         (
             item.id,
-            f"{item.name}:{item.version}",
+            f"{item.name}:{item.version}{' (pinned)' if item.pinned else ''}",
             format_bytes(item.size),
             f"{item.signature.parameters:,}",
             _shapes(item.signature.inputs),

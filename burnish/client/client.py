@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 from burnish.client.transport import Transport
 from burnish.document import Document
@@ -97,6 +98,17 @@ class Client:
     def model(self, id: str) -> ModelResource:
         """One model."""
         return self._get(f"/v1/models/{id}", ModelResource)
+
+    def pin(self, id: str) -> ModelResource:
+        """Keeps what jobs of a model made from being evicted from the store.
+
+        `id` may be `name:version` or a name (its newest version) too.
+        """
+        return ModelResource.model_validate_json(self._transport.put(f"/v1/models/{quote(id, safe='')}/pin").content)
+
+    def unpin(self, id: str) -> ModelResource:
+        """Takes the pin off a model."""
+        return ModelResource.model_validate_json(self._transport.delete(f"/v1/models/{quote(id, safe='')}/pin").content)
 
     def datasets(self, limit: int = 50, cursor: str | None = None) -> Page[DatasetResource]:
         """Uploaded datasets, newest first."""

@@ -62,6 +62,14 @@ class Transport:
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return self._send("POST", path, json=document if document is not None else {}, headers=headers)
 
+    def put(self, path: str) -> httpx.Response:
+        """PUT without a body: the thing named is to be so."""
+        return self._send("PUT", path)
+
+    def delete(self, path: str) -> httpx.Response:
+        """DELETE: the thing named is to be so no more."""
+        return self._send("DELETE", path)
+
     def upload(
         self, path: str, chunks: Callable[[], Iterator[bytes]], *, headers: Mapping[str, str], **query: str
     ) -> httpx.Response:

@@ -20,6 +20,7 @@ from storage.tables import metadata
 from tests.api.place import Place, RecordingBell
 from tests.models import program
 from tests.postgres import fresh_database
+from tests.seaweed import Seaweed
 
 EMPTY = ";".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
 """Quicker than TRUNCATE for tables of a few rows."""
@@ -78,6 +79,18 @@ def guarded(empty_sqlite: Path, tmp_path: Path) -> Iterator[Place]:
     shutil.copy(empty_sqlite, tmp_path / "burnish.sqlite")
     digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
     yield from _place(f"sqlite:///{tmp_path / 'burnish.sqlite'}", tmp_path, {"BURNISH_TOKENS": digest})
+
+
+@pytest.fixture
+def place_on_s3(
+    empty_sqlite: Path, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """A service whose blobs are on a real S3 server."""
+    for name, value in seaweed.environment.items():
+        monkeypatch.setenv(name, value)
+    shutil.copy(empty_sqlite, tmp_path / "burnish.sqlite")
+    store = {"BURNISH_BLOBS_URL": seaweed.url(prefix=tmp_path.name)}
+    yield from _place(f"sqlite:///{tmp_path / 'burnish.sqlite'}", tmp_path, store)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import httpx
 import pytest
 
 from tests.api.place import Place, dataset_bytes
@@ -116,3 +117,44 @@ def test_when_all_transfers_are_taken_a_download_is_told_to_come_again(stocked: 
     response = stocked.client.get(ADDRESS)
     assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
     assert stocked.client.head(ADDRESS).status_code == 200
+
+
+def test_a_client_that_asks_is_sent_to_the_store_itself(place_on_s3: Place) -> None:
+    place_on_s3.client.post("/v1/datasets?name=samples", data=DATA)
+    response = place_on_s3.client.get(f"{ADDRESS}?redirect=1&name=a%20name.npz")
+    assert response.status_code == 307
+    assert response.headers["Cache-Control"] == "no-store"
+    whole = httpx.get(response.headers["Location"])
+    assert whole.content == DATA
+    assert whole.headers["Content-Disposition"] == "attachment; filename*=UTF-8''a%20name.npz"
+    part = httpx.get(response.headers["Location"], headers={"Range": "bytes=5-9"})
+    assert (part.status_code, part.content) == (206, DATA[5:10])
+
+
+def test_a_link_for_what_may_not_be_handed_out_is_not_given(place_on_s3: Place) -> None:
+    blob = place_on_s3.blobs.put([b"half a step's scratch"])
+    assert place_on_s3.client.get(f"/v1/artifacts/{blob.digest}?redirect=1").status_code == 404
+
+
+def test_a_link_that_was_changed_gives_nothing(place_on_s3: Place) -> None:
+    place_on_s3.client.post("/v1/datasets?name=samples", data=DATA)
+    link = place_on_s3.client.get(f"{ADDRESS}?redirect=1").headers["Location"]
+    other = place_on_s3.blobs.put([b"not for you"]).digest
+    assert httpx.get(link.replace(DIGEST, other)).status_code == 403
+
+
+def test_without_asking_the_bytes_come_from_the_api_on_every_store(place_on_s3: Place) -> None:
+    place_on_s3.client.post("/v1/datasets?name=samples", data=DATA)
+    assert place_on_s3.client.get(ADDRESS).data == DATA
+    assert place_on_s3.client.get(ADDRESS, headers={"Range": "bytes=5-9"}).data == DATA[5:10]
+    assert place_on_s3.client.head(f"{ADDRESS}?redirect=1").headers["Content-Length"] == str(SIZE)
+
+
+def test_a_store_without_links_gives_the_bytes_also_to_a_client_that_asks_for_one(stocked: Place) -> None:
+    response = stocked.client.get(f"{ADDRESS}?redirect=true")
+    assert (response.status_code, response.data) == (200, DATA)
+
+
+def test_what_was_evicted_is_a_404_that_says_how_to_have_it_again(place: Place) -> None:
+    response = place.client.get(f"/v1/artifacts/{'0' * 64}")
+    assert "submit the job again" in response.json["cure"]

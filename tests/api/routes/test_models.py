@@ -8,7 +8,7 @@ import io
 
 from flask.testing import FlaskClient
 
-from storage import models
+from storage import blob_index, models
 from tests.api.place import Place, dataset_bytes
 
 
@@ -163,3 +163,32 @@ def test_when_all_transfers_are_taken_the_next_is_told_to_come_again(place: Plac
     assert place.client.post("/v1/models?name=net", data=model_bytes).status_code == 201
     assert place.client.post("/v1/models?name=net", data=b"refused, and the slot is free again").status_code == 422
     assert place.client.post("/v1/models?name=net", data=model_bytes).status_code == 201
+
+
+def test_a_model_is_pinned_and_unpinned_by_id_or_name(client: FlaskClient, model_bytes: bytes) -> None:
+    model = client.post("/v1/models?name=net", data=model_bytes).json
+    assert model["pinned"] is False
+    for ref in (model["id"], "net", "net:1"):
+        for _ in range(2):  # asking again changes nothing
+            assert client.put(f"/v1/models/{ref}/pin").json == {**model, "pinned": True}
+        assert client.get(model["links"]["self"]).json["pinned"] is True
+        for _ in range(2):
+            assert client.delete(f"/v1/models/{ref}/pin").json == model
+        assert client.get(model["links"]["self"]).json == model
+
+
+def test_what_is_no_model_cannot_be_pinned(client: FlaskClient) -> None:
+    assert client.put("/v1/models/mdl_none/pin").status_code == 404
+    assert client.delete("/v1/models/mdl_none/pin").status_code == 404
+
+
+def test_an_upload_whose_bytes_were_removed_meanwhile_is_told_to_come_again(place: Place, model_bytes: bytes) -> None:
+    """A hold that lapsed: the collector may have taken the bytes before the model was registered."""
+    confirm = blob_index.confirm
+    try:
+        blob_index.confirm = lambda tx, held: False
+        response = place.client.post("/v1/models?name=net", data=model_bytes)
+    finally:
+        blob_index.confirm = confirm
+    assert response.status_code == 503
+    assert place.client.get("/v1/models").json["items"] == []

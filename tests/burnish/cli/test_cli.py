@@ -157,3 +157,14 @@ def test_the_history_of_a_job_is_printed_whole(served: Served) -> None:
     assert told[-1]["kind"] == "job.failed"
     assert len(run("events", job.id, "--after", str(told[-2]["id"])).stdout.splitlines()) == 1
     assert run("events", "job_none").exit_code == 2
+
+
+def test_a_model_is_pinned_and_unpinned_and_the_list_shows_it(served: Served, files: tuple[Path, Path]) -> None:
+    with Client() as client:
+        client.upload_model(files[0])
+    assert run("pin", "net").stdout == "net:1 is pinned.\n"
+    assert "net:1 (pinned)" in run("models").stdout
+    assert json.loads(run("pin", "net:1", "--json").stdout)["pinned"] is True
+    assert run("unpin", "net").stdout == "net:1 is not pinned.\n"
+    assert "pinned" not in run("models").stdout
+    assert run("pin", "nothing").exit_code == 2

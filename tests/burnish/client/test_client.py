@@ -50,6 +50,16 @@ def test_what_was_uploaded_is_listed_and_found_by_id(served: Served, files: tupl
         assert client.dataset(dataset.id) == dataset
 
 
+def test_a_model_is_pinned_and_unpinned(served: Served, files: tuple[Path, Path]) -> None:
+    with Client() as client:
+        model = client.upload_model(files[0], name="a net? (2)")
+        assert client.pin(model.id).pinned
+        assert client.model(model.id).pinned
+        assert not client.unpin(f"{model.name}:{model.version}").pinned
+        with pytest.raises(NotFound):
+            client.pin("nothing of that name")
+
+
 def test_a_job_is_submitted_with_a_typed_recipe_and_listed(served: Served, job: JobResource) -> None:
     assert job.state == "queued"
     assert job.spec.recipe.passes == (Prune(), Quantize())
