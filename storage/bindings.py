@@ -8,7 +8,7 @@ computation calls `lock` first.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, exists, select, update
 
@@ -18,9 +18,16 @@ from storage.database import Transaction
 from storage.records import StepState
 from storage.tables import computations, jobs, steps
 
-__all__ = ["jobs_of", "lock", "settle", "spread", "wanted"]
+__all__ = ["Wish", "jobs_of", "lock", "settle", "spread", "wanted", "wishes"]
 
 _ROUNDS = 10
+
+
+class Wish(NamedTuple):
+    """When one of the jobs wants a computation."""
+
+    created_at: float
+    priority: int
 
 
 def lock(tx: Transaction, keys: Collection[str]) -> None:
@@ -87,6 +94,16 @@ def wanted(tx: Transaction, key: str) -> bool:
         .where(steps.c.key == key, steps.c.state.in_(("ready", "leased")), jobs.c.state == "running")
     )
     return tx.execute(live.limit(1)).first() is not None
+
+
+def wishes(tx: Transaction, key: str) -> list[Wish]:
+    """Age and priority of the running jobs that wait for this computation."""
+    waiting = (
+        select(jobs.c.created_at, jobs.c.priority)
+        .join(steps, jobs.c.id == steps.c.job_id)
+        .where(steps.c.key == key, steps.c.state.in_(("ready", "leased")), jobs.c.state == "running")
+    )
+    return [Wish(row.created_at, row.priority) for row in tx.execute(waiting)]
 
 
 def jobs_of(tx: Transaction, key: str, *, state: str | None = None) -> list[str]:

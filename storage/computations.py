@@ -37,6 +37,7 @@ from storage import bindings, counters, events, products
 from storage.database import Transaction
 from storage.records import Claim, Computation, from_row
 from storage.tables import computations
+from storage.turns import present_priority, turn
 
 __all__ = [
     "Due",
@@ -52,6 +53,7 @@ __all__ = [
     "fail",
     "get",
     "heartbeat",
+    "prioritize",
     "reap",
     "release",
 ]
@@ -70,6 +72,7 @@ class Due(NamedTuple):
     key: str
     queue: str
     priority: int
+    """The present one: it grows more urgent with waiting."""
 
 
 def get(tx: Transaction, key: str) -> Computation | None:
@@ -96,22 +99,27 @@ def arm(
     environment: str | None,
     alone: bool,
     priority: int,
+    since: float | None = None,
 ) -> Computation:
     """Makes sure that the key is computed, being computed, or ready to be; the row stays locked.
 
-    The caller holds its job's row. A failed or canceled one starts over with all its attempts; one that waits already
-    takes the more urgent of the two priorities.
+    The caller holds its job's row. A failed or canceled one starts over with all its attempts; one that is under way
+    takes the earlier of the two turns, and the more urgent of the two priorities.
+
+    Args:
+        since: when the job began to wait (`storage/turns.py`); by default now.
     """
     fixed = {"key": key, "op": op, "spec": dict(spec), "inputs": dict(inputs), "key_parts": dict(key_parts)}
-    place = {"queue": queue, "environment": environment, "alone": alone, "priority": priority}
+    wish = {"priority": priority, "turn": turn(tx.now if since is None else since, priority)}
+    place = {"queue": queue, "environment": environment, "alone": alone, **wish}
     start: dict[str, Any] = {**_READY, "failures": 0, "reasons": [], "error": None, "run_after": tx.now}
     created = {"attempt": 0, "max_attempts": MAX_ATTEMPTS, "created_at": tx.now}
     tx.insert_new(computations, {**fixed, **place, **start, **created})
     found = _locked(tx, key)
     if found.state in ("failed", "canceled"):
-        _move(tx, found, **start, priority=priority, finished_at=None)
-    elif found.state == "ready" and priority < found.priority:
-        _move(tx, found, priority=priority)
+        _move(tx, found, **start, **wish, finished_at=None)
+    elif found.state in ("ready", "leased") and (priority < found.priority or wish["turn"] < found.turn):
+        _move(tx, found, priority=min(priority, found.priority), turn=min(wish["turn"], found.turn))
     return _locked(tx, key)
 
 
@@ -258,6 +266,18 @@ def abandon(tx: Transaction, key: str) -> bool:
     return False
 
 
+def prioritize(tx: Transaction, key: str) -> None:
+    """Puts a computation that is ready or leased where the running jobs that want it now would have it; its doorbell
+    is rung anew. The caller holds one of those jobs, and has changed its priority."""
+    found = _locked(tx, key)
+    wishes = bindings.wishes(tx, key)
+    if found.state not in ("ready", "leased") or not wishes:
+        return
+    place = {"priority": min(wish.priority for wish in wishes), "turn": min(turn(*wish) for wish in wishes)}
+    if place != {"priority": found.priority, "turn": found.turn}:
+        _move(tx, found, **place, dispatched_at=None)
+
+
 def disown(tx: Transaction, digest: str, error: Mapping[str, Any]) -> int:
     """Takes out of the cache what has this blob among its outputs, because the store lost or spoiled it; how many.
 
@@ -284,20 +304,20 @@ def evict(tx: Transaction, key: str) -> bool:
 
 
 def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
-    """Ready computations whose doorbell was not rung within `redispatch` seconds, most urgent first; they count as
-    rung from now on, so publish them after the commit."""
+    """Ready computations whose doorbell was not rung within `redispatch` seconds, in the order of their turns; they
+    count as rung from now on, so publish them after the commit."""
     ready = (
-        select(computations.c.key, computations.c.queue, computations.c.priority)
+        select(computations.c.key, computations.c.queue, computations.c.turn)
         .where(
             _IS_READY,
             computations.c.run_after <= tx.now,
             or_(computations.c.dispatched_at.is_(None), computations.c.dispatched_at < tx.now - redispatch),
         )
-        .order_by(computations.c.priority, computations.c.run_after)
+        .order_by(computations.c.turn)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
     )
-    found = [Due(row.key, row.queue, row.priority) for row in tx.execute(ready)]
+    found = [Due(row.key, row.queue, present_priority(row.turn, tx.now)) for row in tx.execute(ready)]
     if found:
         rung = update(computations).where(computations.c.key.in_([each.key for each in found]))
         tx.execute(rung.values(dispatched_at=tx.now))

@@ -20,6 +20,7 @@ __all__ = ["KINDS", "Kind", "add", "of_job"]
 Kind = Literal[
     "job.queued",
     "job.planned",
+    "job.priority",
     "job.succeeded",
     "job.failed",
     "job.canceling",

@@ -29,6 +29,7 @@ from storage.ids import new_id
 from storage.records import Dataset, Job, JobState, Model, from_row
 from storage.steps import PlannedStep
 from storage.tables import jobs, models, steps
+from storage.turns import AGEING
 
 __all__ = [
     "create",
@@ -39,6 +40,7 @@ __all__ = [
     "plan",
     "request_cancel",
     "retry",
+    "set_priority",
     "stuck",
     "succeed",
     "unplanned",
@@ -112,10 +114,11 @@ def plan(tx: Transaction, job_id: str, planned: Sequence[PlannedStep]) -> bool:
 
 
 def unplanned(tx: Transaction, limit: int, redispatch: float = 60.0) -> list[str]:
-    """Queued jobs whose doorbell was not rung within `redispatch` seconds, most urgent first; they count as rung from
-    now on, so publish them after the commit."""
+    """Queued jobs whose doorbell was not rung within `redispatch` seconds, in the order of their turns; they count as
+    rung from now on, so publish them after the commit."""
     rung = or_(jobs.c.dispatched_at.is_(None), jobs.c.dispatched_at < tx.now - redispatch)
-    queued = select(jobs.c.id).where(jobs.c.state == "queued", rung).order_by(jobs.c.priority, jobs.c.id).limit(limit)
+    order = (jobs.c.created_at + AGEING * jobs.c.priority, jobs.c.id)
+    queued = select(jobs.c.id).where(jobs.c.state == "queued", rung).order_by(*order).limit(limit)
     found = list(tx.execute(queued.with_for_update(skip_locked=True, key_share=True)).scalars())
     if found:
         tx.execute(update(jobs).where(jobs.c.id.in_(found)).values(dispatched_at=tx.now))
@@ -146,6 +149,30 @@ def fail(tx: Transaction, job_id: str, error: Mapping[str, Any]) -> bool:
     events.add(tx, "job.failed", error, job_id=job_id)
     _drop_steps(tx, job_id)
     return True
+
+
+def set_priority(tx: Transaction, job_id: str, priority: int) -> Job:
+    """Moves a job that has not ended to another priority, and its ready steps with it; the time that it has waited
+    still counts. What it shares with other jobs goes by the most urgent of them.
+
+    Raises:
+        NotFound: no such job.
+        Conflict: it has ended, or is being canceled.
+    """
+    job = lock(tx, job_id)
+    if job.state not in ("queued", "running"):
+        raise Conflict(
+            f"Job {job_id} is {job.state}; only what still waits or runs has a priority.",
+            cure="There is nothing to hurry; read its result.",
+        )
+    if job.priority == priority:
+        return job
+    tx.execute(update(jobs).where(jobs.c.id == job_id).values(priority=priority, dispatched_at=None))
+    events.add(tx, "job.priority", {"priority": priority, "before": job.priority}, job_id=job_id)
+    waiting = (steps.c.job_id == job_id, steps.c.state.in_(("ready", "leased")))
+    for key in tx.execute(select(steps.c.key).where(*waiting).distinct().order_by(steps.c.key)).scalars().all():
+        computations.prioritize(tx, key)
+    return get(tx, job_id)
 
 
 def request_cancel(tx: Transaction, job_id: str) -> Job:

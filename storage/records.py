@@ -113,6 +113,8 @@ class Computation:
     alone: bool
     """True if nothing else may run on the host meanwhile."""
     priority: int
+    turn: float
+    """Order among those that are ready, the smallest first (`storage/turns.py`)."""
     state: ComputationState
     attempt: int
     """The fencing token: grows with every claim and never goes back."""

@@ -131,9 +131,10 @@ def bind(
     """
     why = explain(tx, step.op, key, key_parts)
     spec = dict(step.spec)
+    since = tx.execute(select(jobs.c.created_at).where(jobs.c.id == step.job_id)).scalar_one()
     found = computations.arm(
         tx, key, op=step.op, spec=spec, inputs=inputs, key_parts=key_parts, queue=queue, environment=environment,
-        alone=alone, priority=priority,
+        alone=alone, priority=priority, since=since,
     )  # fmt: skip
     hit = found.state == "done"
     tx.count("cache_hits" if hit else "cache_misses")

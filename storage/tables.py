@@ -131,6 +131,7 @@ computations = Table(
     Column("environment", Text),
     Column("alone", Boolean, nullable=False),
     Column("priority", Integer, nullable=False),
+    Column("turn", Double, nullable=False, server_default=text("0")),  # see storage/turns.py
     Column("state", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("failures", Integer, nullable=False),
@@ -162,8 +163,7 @@ computations = Table(
     CheckConstraint("state NOT IN ('ready', 'leased') OR failures < max_attempts", name="attempts_left"),
     Index(
         "ix_computations_due",
-        "priority",
-        "run_after",
+        "turn",
         postgresql_where=text("state = 'ready'"),
         sqlite_where=text("state = 'ready'"),
     ),

@@ -90,4 +90,4 @@ def test_every_kind_that_is_written_is_listed(scene: Scene) -> None:
     scene.bind(job_id, "capture", "k")
     scene.cancel(job_id)
     assert set(scene.kinds(job_id)) <= set(events.KINDS)
-    assert len(events.KINDS) == len(set(events.KINDS)) == 14
+    assert len(events.KINDS) == len(set(events.KINDS)) == 15
