@@ -20,8 +20,11 @@ _in_this_process = threading.Lock()
 """Alembic keeps its context in module globals."""
 
 
-def upgrade(engine: Engine) -> None:
-    """Runs the missing revisions of `storage/migrations/` in one transaction; others that try it meanwhile wait."""
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Runs the missing revisions of `storage/migrations/` in one transaction; others that try it meanwhile wait.
+
+    An earlier `revision` than the newest is of use to tests only.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -30,7 +33,7 @@ def upgrade(engine: Engine) -> None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK_ID})"))
         if not _at_head(config, connection):
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
 
 
 def _at_head(config: Config, connection: Connection) -> bool:
