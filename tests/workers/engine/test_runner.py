@@ -213,3 +213,79 @@ def test_a_stale_doorbell_for_a_done_step_is_dropped(runner: Runner, scene: Scen
         found = computations.get(tx, key)
     assert found is not None
     assert found.attempt == 1
+
+
+def _damage(settings: Settings, digest: str) -> None:
+    path = Path(settings.blobs_url.removeprefix("file://")) / digest[:2] / digest
+    path.chmod(0o644)
+    path.write_bytes(b"other bytes")
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_an_input_that_the_store_lost_is_computed_again_and_the_job_succeeds(
+    runner: Runner, scene: Scene, blobs: BlobStore, settings: Settings, how: str
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    capture = scene.steps(job_id)["capture"]
+    _run_one(runner, str(capture.key))
+    program = (scene.steps(job_id)["capture"].outputs or {})["program"]
+    blobs.delete(program) if how == "gone" else _damage(settings, program)
+    _finish(runner, scene, job_id)
+    assert scene.job(job_id).state == "succeeded"
+    assert scene.computation(capture.key).attempt == 2
+    assert b"".join(blobs.open(program))
+
+
+def test_an_input_that_is_lost_whenever_it_is_made_fails_the_job_with_the_reason(
+    runner: Runner, scene: Scene, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    fetch = blobs.fetch
+
+    def losing(digest: str, folder: Path) -> Path:
+        if blobs.size(digest) is not None and digest != model:
+            blobs.delete(digest)
+        return fetch(digest, folder)
+
+    model = scene.steps(job_id)["capture"].spec["inputs"]["model"].removeprefix("sha256:")
+    monkeypatch.setattr(blobs, "fetch", losing)
+    for _ in range(60):
+        if scene.job(job_id).state != "running":
+            break
+        _finish(runner, scene, job_id)
+        clock.pass_(61)
+    assert scene.job(job_id).state == "failed"
+    assert "gone from the store" in str(scene.job(job_id).error)
+
+
+def test_an_output_that_was_removed_before_the_commit_is_made_again(
+    runner: Runner, scene: Scene, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    key = str(scene.steps(job_id)["capture"].key)
+    with monkeypatch.context() as patched:
+        patched.setattr("storage.blob_index.confirm", lambda tx, held: False)
+        _run_one(runner, key)
+    found = scene.computation(key)
+    assert (found.state, found.failures) == ("ready", 1)
+    assert "removed from the store" in found.reasons[0]["error"]["message"]
+    clock.pass_(2)
+    _finish(runner, scene, job_id)
+    assert scene.job(job_id).state == "succeeded"
+
+
+def _run_one(runner: Runner, key: str) -> None:
+    """Without going on with the next that is ready, so that a test can come in between."""
+    found = runner._claim(key)
+    assert found is not None
+    runner._run_claimed(found[0], None)
+
+
+def _finish(runner: Runner, scene: Scene, job_id: str) -> None:
+    """All that is ready, as doorbells would have it."""
+    ready = [str(step.key) for step in scene.steps(job_id).values() if step.state == "ready"]
+    for key in ready:
+        runner.execute(key)
