@@ -14,13 +14,13 @@ import re
 from typing import Any
 
 from burnish.recipe import JobSpec
-from burnish.resources import Problem
+from burnish.resources import JobChange, Problem
 
 __all__ = ["complete"]
 
 JsonObject = dict[str, Any]
 
-_METHODS = ("get", "post", "put", "delete")
+_METHODS = ("get", "post", "put", "patch", "delete")
 _COMMON = {"401": "Token missing or not valid.", "403": "Sent by a page of another site.", "500": "A fault of Burnish.",
            "503": "A part of the service can't be reached, or is busy: see Retry-After."}  # fmt: skip
 _PROBES = ("/healthz", "/readyz")
@@ -58,7 +58,7 @@ def complete(collected: JsonObject | str) -> JsonObject | str:
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPError", "ValidationError"):
         schemas.pop(unused, None)
-    for kind in (JobSpec, Problem):
+    for kind in (JobSpec, JobChange, Problem):
         _register(schemas, kind.__name__, kind.model_json_schema(ref_template="#/components/schemas/{model}"))
     for path, operations in spec["paths"].items():
         for method in _METHODS:

@@ -13,12 +13,13 @@ from burnish.errors import Fault, InvalidSpec, NotFound
 from burnish.formats import DatasetSchema
 from burnish.formats.fit import faults as fit_faults
 from burnish.recipe import JobSpec, Recipe, Target, faults_of
+from burnish.resources import JobChange
 from burnish.results import Signature
 from storage import datasets, models, workers
 from storage.database import Transaction
 from storage.records import Dataset, Model
 
-__all__ = ["Order", "check"]
+__all__ = ["Order", "check", "job_change"]
 
 RecordT = TypeVar("RecordT")
 
@@ -58,6 +59,14 @@ def check(tx: Transaction, document: Mapping[str, Any]) -> Order:
     if faults or spec is None or model is None or dataset is None:
         raise InvalidSpec(faults)
     return Order(spec=spec, model=model, dataset=dataset)
+
+
+def job_change(document: Mapping[str, Any]) -> JobChange:
+    """A change of a job as it was sent. Raises `InvalidSpec` with every fault and its path."""
+    try:
+        return JobChange.model_validate(document)
+    except ValidationError as error:
+        raise InvalidSpec(faults_of(error)) from error
 
 
 def _model_faults(

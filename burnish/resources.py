@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
+from pydantic import Field
+
 from burnish.document import Document
 from burnish.recipe import JobSpec
 from burnish.results import Artifact, Signature, TensorSpec, Verdict
@@ -19,6 +21,7 @@ __all__ = [
     "EventResource",
     "FailureResource",
     "FaultResource",
+    "JobChange",
     "JobResource",
     "JobSummary",
     "ModelResource",
@@ -122,6 +125,13 @@ class StepResource(Document):
     error: ErrorResource | None
     failures: tuple[FailureResource, ...] = ()
     """Every attempt that failed, also of a step that was done in the end; the oldest first."""
+
+
+class JobChange(Document):
+    """What can be changed of a job that waits or runs."""
+
+    priority: int = Field(ge=0, le=9)
+    """0 runs first, 9 last."""
 
 
 class JobSummary(Document):

@@ -15,7 +15,7 @@ from api.job_actions import FINISHED, accept, ring, whole
 from api.paging import PageQuery, page
 from api.replies import reply, unchanged
 from api.services import services
-from api.submission import check
+from api.submission import check, job_change
 from burnish.resources import ArtifactList, JobResource, JobSummary, Page
 from storage import jobs
 from storage.database import Transaction
@@ -95,6 +95,27 @@ def list_artifacts(id: str) -> Response:
     """List what the job made for download, the chosen one first"""
     with services().database.read() as tx:
         return reply(ArtifactList(items=whole(tx, jobs.get(tx, id)).artifacts))
+
+
+@blueprint.patch("/jobs/<id>")
+@blueprint.output(JobResource)
+@blueprint.doc(
+    responses={400: "Not JSON.", 404: "No such job.", 409: "It has ended, or is being canceled.",
+               415: "Not sent as JSON.", 422: "Not a priority from 0 to 9, or something else beside it."},
+    extensions={"x-body": {"application/json": "JobChange"}},
+)  # fmt: skip
+def change_job(id: str) -> Response:
+    """Change the priority of a job
+
+    Its ready steps move with it; what it shares with other jobs goes by the most urgent of them. The time that it has
+    waited still counts.
+    """
+    document, _ = json_of(request)
+    change = job_change(document)
+    with services().database.begin() as tx:
+        job = whole(tx, jobs.set_priority(tx, id, change.priority))
+    ring(services(), job)
+    return reply(job)
 
 
 @blueprint.post("/jobs/<id>/cancel")

@@ -57,6 +57,7 @@ def _done(data: Mapping[str, Any]) -> str:
 
 _SAID: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "job.planned": lambda data: ", ".join(data.get("steps", ())),
+    "job.priority": lambda data: f"{data.get('before')} → {data.get('priority')}",
     "job.succeeded": lambda data: str(data.get("outcome") or "").replace("_", " "),
     "job.failed": _failure,
     "step.leased": _leased,

@@ -1,4 +1,4 @@
-"""`burnish jobs | show | watch | cancel | retry | fetch`."""
+"""`burnish jobs | show | watch | cancel | retry | priority | fetch`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from burnish.errors import NotFound
 from burnish.recipe.quantities import format_fraction
 from burnish.resources import JobResource
 
-__all__ = ["cancel", "fetch", "jobs", "retry", "show", "watch"]
+__all__ = ["cancel", "fetch", "jobs", "priority", "retry", "show", "watch"]
 
 _limit = click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Entries per page.")
 _cursor = click.option("--cursor", help="Where the next page starts, as the page before told.")
@@ -117,6 +117,18 @@ def retry(job_id: str, as_json: bool) -> None:
     with client() as burnish:
         job = burnish.retry(job_id)
     print_json(job) if as_json else console.print(f"{job.id} is {job.state}.")
+
+
+@click.command()
+@click.argument("job_id")
+@click.argument("level", metavar="N", type=click.IntRange(0, 9))
+@json_option
+@guarded
+def priority(job_id: str, level: int, as_json: bool) -> None:
+    """Change the priority of a job that waits or runs: 0 goes first, 9 last."""
+    with client() as burnish:
+        job = burnish.set_priority(job_id, level)
+    print_json(job) if as_json else console.print(f"{job.id} is {job.state} with priority {job.priority}.")
 
 
 @click.command()

@@ -175,6 +175,15 @@ class Client:
         """Runs a failed or canceled job again; finished steps are answered from the cache."""
         return JobResource.model_validate_json(self._transport.post(f"/v1/jobs/{id}/retry").content)
 
+    def set_priority(self, id: str, priority: int) -> JobResource:
+        """Changes the priority (0 runs first, 9 last) of a job that waits or runs, and of its ready steps.
+
+        Raises:
+            burnish.errors.Conflict: it has ended, or is being canceled.
+        """
+        response = self._transport.patch(f"/v1/jobs/{id}", {"priority": priority})
+        return JobResource.model_validate_json(response.content)
+
     def fetch(self, job: JobResource, folder: str | Path = ".", artifact: Artifact | None = None) -> Path:
         """Downloads an artifact of a job (by default the chosen one) and checks its digest.
 

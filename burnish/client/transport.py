@@ -62,6 +62,10 @@ class Transport:
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return self._send("POST", path, json=document if document is not None else {}, headers=headers)
 
+    def patch(self, path: str, document: Mapping[str, Any]) -> httpx.Response:
+        """PATCH of JSON that says what is to be so: sent again, it changes nothing more."""
+        return self._send("PATCH", path, json=document)
+
     def put(self, path: str) -> httpx.Response:
         """PUT without a body: the thing named is to be so."""
         return self._send("PUT", path)

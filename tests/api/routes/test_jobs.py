@@ -227,3 +227,33 @@ def test_a_job_that_is_not_there_is_a_404_everywhere(client: FlaskClient) -> Non
         assert client.get(f"/v1/jobs/job_none{address}").status_code == 404
     for action in ("cancel", "retry"):
         assert client.post(f"/v1/jobs/job_none/{action}").status_code == 404
+
+
+def test_a_job_that_waits_can_be_hurried(place: Place) -> None:
+    job = place.job()
+    address = f"/v1/jobs/{job.id}"
+    before = place.client.get(address).headers["ETag"]
+    response = place.client.patch(address, json={"priority": 0})
+    assert (response.status_code, response.json["priority"]) == (200, 0)
+    assert place.bell.rung[-1] == (job.id, "cpu", 0)
+    now = place.client.get(address, headers={"If-None-Match": before})
+    assert (now.status_code, now.json["priority"]) == (200, 0)
+
+
+def test_a_job_that_has_ended_can_not_be_hurried(place: Place) -> None:
+    job = place.job()
+    place.client.post(f"/v1/jobs/{job.id}/cancel")
+    response = place.client.patch(f"/v1/jobs/{job.id}", json={"priority": 0})
+    assert (response.status_code, response.json["code"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize("change", [{}, {"priority": 10}, {"priority": "high"}, {"priority": 1, "state": "done"}])
+def test_a_change_that_is_none_is_refused_with_its_faults(place: Place, change: dict[str, Any]) -> None:
+    job = place.job()
+    response = place.client.patch(f"/v1/jobs/{job.id}", json=change)
+    assert response.status_code == 422
+    assert response.json["faults"][0]["where"] in ("/priority", "/state")
+
+
+def test_a_job_that_does_not_exist_can_not_be_changed(client: FlaskClient) -> None:
+    assert client.patch("/v1/jobs/job_x", json={"priority": 1}).status_code == 404

@@ -37,6 +37,8 @@ def test_a_job_is_submitted_from_files_and_shown(served: Served, files: tuple[Pa
     assert shown["spec"]["recipe"]["goal"]["max_drop"] == 0.01
     assert shown["spec"]["recipe"]["target"]["threads"] == 2
     assert job_id in run("jobs").stdout
+    assert f"{job_id} is queued with priority 0." in run("priority", job_id, "0").stdout
+    assert run("priority", job_id, "10").exit_code == 2
     assert f"{job_id} is canceled." in run("cancel", job_id).stdout
     assert f"{job_id} is queued." in run("retry", job_id).stdout
 

@@ -86,6 +86,14 @@ def test_waiting_ends_when_the_job_does(served: Served, job: JobResource) -> Non
             client.retry(job.id)
 
 
+def test_a_job_that_waits_gets_another_priority_and_one_that_ended_does_not(served: Served, job: JobResource) -> None:
+    with Client() as client:
+        assert client.set_priority(job.id, 1).priority == 1
+        client.cancel(job.id)
+        with pytest.raises(Conflict):
+            client.set_priority(job.id, 2)
+
+
 def test_an_artifact_is_fetched_whole_and_checked(served: Served, job: JobResource, tmp_path: Path) -> None:
     artifact = finished(served, job, b"an artifact")
     with Client() as client:
