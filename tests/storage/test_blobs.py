@@ -10,14 +10,14 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from burnish.errors import BadSetting, BlobCorrupt, NotFound, TooLarge
+from burnish.errors import BadSetting, BlobCorrupt, NotFound, TooLarge, Unavailable
 from storage.blobs import Blob, BlobStore, open_store
 from tests.seaweed import Seaweed
 from tests.storage.blob_writers import PIECE, STALL_PIECES, STREAM_PIECES
@@ -220,6 +220,58 @@ def test_a_writer_killed_in_the_middle_leaves_nothing_visible_and_sweep_clears_t
     assert len(place.names()) == 1, "the half-written rest is what this test is about"
     assert place.store.sweep(3600) == 0, "a young rest may have a living writer"
     assert place.store.sweep(-60) == 1
+    assert place.names() == []
+
+
+def _into(seen: list[Blob], store: BlobStore) -> Callable[[Blob], None]:
+    """Notes each blob, and that it was not there yet."""
+
+    def before(blob: Blob) -> None:
+        assert store.size(blob.digest) is None
+        seen.append(blob)
+
+    return before
+
+
+@pytest.mark.parametrize("size", [5, LARGE])
+@pytest.mark.parametrize("how", ["put", "announced", "file"])
+def test_a_blob_is_told_before_it_is_published(place: Place, tmp_path: Path, size: int, how: str) -> None:
+    seen: list[Blob] = []
+    whole = b"".join(pieces(size))
+    before = _into(seen, place.store)
+    if how == "file":
+        (tmp_path / "file").write_bytes(whole)
+        blob = place.store.put_file(tmp_path / "file", before=before)
+    else:
+        blob = place.store.put(pieces(size), expect=sha256(whole) if how == "announced" else None, before=before)
+    assert set(seen) == {blob}
+
+
+@pytest.mark.parametrize("how", ["put", "announced", "file"])
+def test_a_blob_that_is_there_already_is_told_too(store: BlobStore, tmp_path: Path, how: str) -> None:
+    blob = store.put([b"there"])
+    seen: list[Blob] = []
+    if how == "file":
+        (tmp_path / "file").write_bytes(b"there")
+        store.put_file(tmp_path / "file", before=seen.append)
+    else:
+        store.put([b"there"], expect=blob.digest if how == "announced" else None, before=seen.append)
+    assert set(seen) == {blob}
+
+
+@pytest.mark.parametrize("size", [5, 17 * MIB])
+def test_if_it_cannot_be_told_nothing_is_published(place: Place, size: int) -> None:
+    def refuse(_: Blob) -> None:
+        raise Unavailable("SQL is away.", cure="Wait.")
+
+    with pytest.raises(Unavailable):
+        place.store.put(pieces(size), before=refuse)
+    assert place.names() == []
+
+
+def test_a_file_that_cannot_be_read_is_told_and_nothing_is_kept(place: Place, tmp_path: Path) -> None:
+    with pytest.raises((Unavailable, OSError)):
+        place.store.put_file(tmp_path / "missing")
     assert place.names() == []
 
 
