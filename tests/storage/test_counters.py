@@ -141,6 +141,7 @@ def _upgrade_from_first(database: Database) -> None:
     config.set_main_option("script_location", str(Path(counters.__file__).parent / "migrations"))
     with database._engine.connect() as connection, connection.begin():
         config.attributes["connection"] = connection
+        head = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         command.upgrade(config, "0002")
-        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": head})
