@@ -9,8 +9,8 @@ from storage.tables import blobs, computations, datasets, models, products
 
 __all__ = ["is_upload", "refers", "taken_in", "unreferred", "uploaded"]
 
-_IN_FLIGHT = computations.c.state.in_([literal("ready", literal_execute=True), literal("leased", literal_execute=True)])
-"""Written into the statement: only so can a planner tell that the partial indexes fit."""
+_IN_FLIGHT = [computations.c.state == literal(state, literal_execute=True) for state in ("ready", "leased")]
+"""Each written into the statement: only so can a planner tell that a partial index fits."""
 
 
 def refers(tx: Transaction, digest: str) -> bool:
@@ -28,7 +28,8 @@ def taken_in(tx: Transaction, digests: list[str]) -> bool:
     """True if a computation that waits or runs has one of these blobs among its inputs. Looks through all of those."""
     text = cast(computations.c.inputs, Text)
     reads = or_(*(text.contains(f'"{digest}"', autoescape=True) for digest in digests))
-    return bool(tx.execute(select(exists().where(_IN_FLIGHT, reads))).scalar_one())
+    found = or_(*(exists().where(in_flight, reads) for in_flight in _IN_FLIGHT))
+    return bool(tx.execute(select(found)).scalar_one())
 
 
 def unreferred() -> ColumnElement[bool]:

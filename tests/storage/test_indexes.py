@@ -9,7 +9,21 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from storage import computations, datasets, events, idempotency, jobs, models, steps, workers
+from storage import (
+    blob_index,
+    blob_uses,
+    computations,
+    datasets,
+    events,
+    eviction,
+    idempotency,
+    jobs,
+    models,
+    removal,
+    steps,
+    workers,
+)
+from storage.blob_digest import Blob
 from storage.database import Database, Transaction
 from storage.figures import figures
 from tests.storage.scene import Clock
@@ -33,6 +47,12 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "running": workers.running,
     "figures": figures,
     "who waits": lambda tx: steps.bound_to(tx, "k"),
+    "what refers to a blob": lambda tx: blob_uses.refers(tx, "a"),
+    "what reads a blob": lambda tx: blob_uses.taken_in(tx, ["a"]),
+    "hold a blob": lambda tx: blob_index.confirm(tx, blob_index.hold(tx, Blob(digest="a", size=1))),
+    "blobs to remove": lambda tx: removal.removable(tx, before=1.0, limit=10),
+    "evict": lambda tx: eviction.evict(tx, "k"),
+    "disown": lambda tx: computations.disown(tx, "a", {}),
     "idempotency": lambda tx: idempotency.claim(tx, "jobs", "key", "body"),
 }
 
@@ -67,7 +87,8 @@ def test_a_query_searches_an_index(database: Database, plans: list[str], name: s
     with database.begin() as tx:
         CALLS[name](tx)
     assert plans
-    assert [line for line in plans if line.startswith("SCAN") and "INDEX" not in line] == []
+    whole = (line for line in plans if line.startswith("SCAN") and "INDEX" not in line)
+    assert [line for line in whole if line != "SCAN CONSTANT ROW"] == []
 
 
 def test_the_queue_is_read_in_the_order_of_its_index(database: Database, plans: list[str]) -> None:
