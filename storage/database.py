@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,9 @@ class Transaction:
 
     def add_to(self, table: Table, rows: Sequence[Mapping[str, Any]], *, column: str) -> None:
         """Inserts rows; where one with its primary key exists, adds the new value of that column to it."""
-        statement = self._insert(table).values([dict(row) for row in rows])
-        summed = {column: table.c[column] + statement.excluded[column]}
-        key = [each.name for each in table.primary_key]
-        self.execute(statement.on_conflict_do_update(index_elements=key, set_=summed))
+        # The rows as parameters: a part of the statement, they would have it compiled each time, for a millisecond.
+        with _translated():
+            self._connection.execute(_adding(self._connection.dialect.name, table, column), [dict(row) for row in rows])
 
     def count(self, name: counters.Name, *labels: str, by: float = 1.0) -> None:
         """Adds to a running sum (`storage/counters.py`) when the transaction is committed."""
@@ -218,6 +217,14 @@ def _began(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", True)
     connection.exec_driver_sql(f"PRAGMA query_only={'off' if writes else 'on'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@cache
+def _adding(dialect: str, table: Table, column: str) -> Executable:
+    statement = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    summed = {column: table.c[column] + statement.excluded[column]}
+    key = [each.name for each in table.primary_key]
+    return statement.on_conflict_do_update(index_elements=key, set_=summed)
 
 
 def _note_begin(connection: Connection, *_: object) -> None:
