@@ -70,7 +70,7 @@ class Runner:
         self._ending = Ending(database, blobs, keys)
         self._leases: set[Lease] = set()
         self._lock = threading.Lock()
-        self._draining = False
+        self._draining = self._out_of_time = False
 
     def plan(self, job_id: str) -> None:
         """Takes up a job: plans it if it is new, and goes as far as the cache reaches."""
@@ -119,12 +119,15 @@ class Runner:
         while self._leases and time.monotonic() < until:
             time.sleep(0.1)
         with self._lock:
+            self._out_of_time = True
             for lease in self._leases:
                 lease.end("drain")
 
     def _register(self, lease: Lease) -> None:
         with self._lock:
             self._leases.add(lease)
+            if self._out_of_time:  # claimed just before the worker was told to stop
+                lease.end("drain")
 
     def _claim(self, key: str) -> tuple[Claim, list[steps.Waiting]] | None:
         if self._draining:

@@ -203,6 +203,25 @@ def test_a_draining_worker_takes_nothing_new(runner: Runner, scene: Scene, blobs
     assert scene.computation(key).attempt == 0
 
 
+def test_a_step_claimed_at_the_last_moment_is_given_back(
+    runner: Runner, scene: Scene, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    key = str(scene.steps(job_id)["capture"].key)
+    claim = computations.claim
+
+    def and_stop(*arguments: Any, **options: Any) -> Any:
+        found = claim(*arguments, **options)
+        runner.drain(0.0)
+        return found
+
+    monkeypatch.setattr(computations, "claim", and_stop)
+    runner.execute(key)
+    found = scene.computation(key)
+    assert (found.state, found.attempt, found.failures) == ("ready", 1, 0)
+
+
 def test_a_stale_doorbell_for_a_done_step_is_dropped(runner: Runner, scene: Scene, blobs: BlobStore) -> None:
     job_id = _submit(scene, blobs)
     runner.plan(job_id)
