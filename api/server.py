@@ -17,6 +17,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from api.app import create_app
 from api.auth import is_loopback
 from burnish.errors import BadSetting
+from burnish.local.child import die_with
 from burnish.settings import Settings
 from storage.blobs import open_store
 from storage.database import Database
@@ -46,7 +47,12 @@ def check_listen(settings: Settings) -> None:
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
-    """Lets go of clients that stand still, and ends the open event streams when it is told to stop."""
+    """Lets go of clients that stand still, ends the open event streams when it is told to stop, and dies with the
+    process that started it: an orphan would hold the port for seconds, and keep the next API from starting."""
+
+    def init_process(self) -> None:
+        die_with(self.ppid)
+        super().init_process()
 
     def enqueue_req(self, conn: Any) -> None:
         # Set in the kernel, since gunicorn sets the socket back to blocking without a timeout before each request.

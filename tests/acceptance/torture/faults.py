@@ -1,0 +1,199 @@
+"""Strikes the blows of a plan, one after the other, and makes good what is to come back."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import redis
+from sqlalchemy import func, select
+
+from burnish.errors import Unavailable
+from storage.tables import computations, jobs
+from tests.acceptance.torture.plan import Fault, Kind
+from tests.acceptance.torture.stack import Stack
+
+__all__ = ["Striker"]
+
+Undo = Callable[[], None]
+_PATIENCE = 5.0
+"""Seconds that a blow waits for something to hit: a step that runs, a process that is up."""
+_DELAY = 0.05
+
+
+class Striker:
+    """Call it from the main thread, which starts processes again."""
+
+    def __init__(self, stack: Stack, seed: int) -> None:
+        self._stack = stack
+        self._dice = random.Random(seed)
+        self._order = itertools.count()
+        self._due: list[tuple[float, int, Undo]] = []
+        self.struck: Counter[Kind] = Counter()
+        self.missed: Counter[Kind] = Counter()
+        """Blows that found nothing to hit."""
+        self.mended: Counter[str] = Counter()
+        """Processes that ended by themselves and were started again, as a supervisor would."""
+        self._down: set[str] = set()
+        """Those that are dead by our hand, for a while."""
+        self._blows: dict[str, Callable[[Fault], Undo | None]] = {
+            "kill_worker": lambda fault: self._kill(fault, self._stack.workers),
+            "kill_api": lambda fault: self._kill(fault, ["api"]),
+            "kill_tick": lambda fault: self._kill(fault, ["tick"]),
+            "kill_broker": lambda fault: self._kill(fault, ["broker"]),
+            "wipe_broker": self._wipe,
+            "kill_api_server": lambda fault: self._kill_below(fault, ["api"], depth=1),
+            "kill_zygote": lambda fault: self._kill_below(fault, self._stack.workers, depth=1),
+            "kill_step": lambda fault: self._kill_below(fault, self._stack.workers, depth=2),
+            "freeze_worker": self._freeze,
+            "duplicate_doorbells": lambda _: self._duplicate(),
+            "drop_doorbells": self._drop,
+        }
+
+    def strike_all(self, faults: Sequence[Fault]) -> None:
+        """Goes through the faults by their times; what is to come back after the last one is left to `calm`."""
+        start = time.monotonic()
+        for fault in faults:
+            self._until(start + fault.at)
+            self._strike(fault)
+
+    def calm(self) -> None:
+        """Puts everything up again."""
+        while self._due:
+            heapq.heappop(self._due)[2]()
+        self.mend()
+
+    def mend(self) -> None:
+        """Starts what ended by itself."""
+        for name in self._stack.names:
+            if name not in self._down and not self._stack.runs(name):
+                self.mended[name.partition("-")[0]] += 1
+                self._stack.start(name)
+
+    def _until(self, moment: float) -> None:
+        """Sleeps until then, and meanwhile puts up again what has been down long enough."""
+        while self._due and self._due[0][0] <= moment:
+            time.sleep(max(0.0, self._due[0][0] - time.monotonic()))
+            heapq.heappop(self._due)[2]()
+        self.mend()
+        time.sleep(max(0.0, moment - time.monotonic()))
+
+    def _strike(self, fault: Fault) -> None:
+        blow = self._blows.get(fault.kind, self._connections)
+        until = time.monotonic() + _PATIENCE
+        while (undo := blow(fault)) is None and time.monotonic() < until:
+            self._until(time.monotonic() + 0.02)
+        if undo is None:
+            self.missed[fault.kind] += 1
+            return
+        self.struck[fault.kind] += 1
+        heapq.heappush(self._due, (time.monotonic() + fault.seconds, next(self._order), undo))
+
+    def _up(self, names: Sequence[str], target: int) -> str | None:
+        """One of those that run and are not frozen."""
+        running = [name for name in names if self._stack.runs(name) and name not in self._stack.frozen]
+        return running[target % len(running)] if running else None
+
+    def _kill(self, fault: Fault, names: Sequence[str]) -> Undo | None:
+        name = self._up(names, fault.target)
+        if name is None:
+            return None
+        self._stack.kill(name)
+        self._down.add(name)
+
+        def undo() -> None:
+            self._down.discard(name)
+            self._stack.start(name)
+
+        return undo
+
+    def _wipe(self, fault: Fault) -> Undo | None:
+        undo = self._kill(fault, ["broker"])
+        if undo is not None:
+            self._stack.forget_broker()
+        return undo
+
+    def _kill_below(self, fault: Fault, names: Sequence[str], *, depth: int) -> Undo | None:
+        """A child of one of those (depth 1), or a child's child."""
+        name = self._up(names, fault.target)
+        if name is None:
+            return None
+        found = [self._stack.pid(name)]
+        for _ in range(depth):
+            found = [child for pid in found for child in _children(pid)]
+        if not found:
+            return None
+        with suppress(ProcessLookupError):
+            os.kill(found[fault.target % len(found)], signal.SIGKILL)
+            return lambda: None
+        return None
+
+    def _freeze(self, fault: Fault) -> Undo | None:
+        name = self._up(self._stack.workers, fault.target)
+        if name is None or len(self._stack.frozen) + 1 >= len(self._stack.workers):
+            return None
+        pids = self._stack.freeze(name)
+        return lambda: self._stack.thaw(name, pids)
+
+    def _connections(self, fault: Fault) -> Undo | None:
+        what, _, which = fault.kind.partition("_")
+        proxy = self._stack.proxies[which]
+        match what:
+            case "cut":
+                proxy.cut()
+                return lambda: None
+            case "refuse":
+                proxy.refuse(True)
+                return lambda: proxy.refuse(False)
+            case "stall":
+                proxy.stall(True)
+                return lambda: proxy.stall(False)
+            case _:
+                proxy.delay(_DELAY)
+                return lambda: proxy.delay(0.0)
+
+    def _duplicate(self) -> Undo | None:
+        """Rings once more for some computations and jobs, whatever became of them."""
+        with self._stack.database.read() as tx:
+            keys = list(tx.execute(select(computations.c.key).order_by(func.random()).limit(20)).scalars())
+            ids = list(tx.execute(select(jobs.c.id).order_by(func.random()).limit(5)).scalars())
+        if not keys:
+            return None
+        try:
+            for key in keys:
+                self._stack.doorbell.step(key, "cpu", self._dice.randrange(10))
+            for job_id in ids:
+                self._stack.doorbell.plan(job_id, "cpu", 5)
+        except Unavailable:
+            return None
+        return lambda: None
+
+    def _drop(self, fault: Fault) -> Undo | None:
+        """Empties the queues again and again for a while, as a broker that loses messages would."""
+        until, taken = time.monotonic() + fault.seconds, 0
+        with redis.Redis.from_url(self._stack.settings.broker_url, socket_timeout=1) as broker:
+            while time.monotonic() < until:
+                try:
+                    names = [key for key in broker.scan_iter("burnish:cpu*") if broker.type(key) == b"list"]
+                    taken += int(broker.delete(*names)) if names else 0
+                except redis.RedisError:
+                    return None
+                time.sleep(0.002)
+        return (lambda: None) if taken else None
+
+
+def _children(pid: int) -> list[int]:
+    """Its direct children."""
+    found: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found
