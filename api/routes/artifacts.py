@@ -93,7 +93,7 @@ def _size(digest: str) -> int:
     if size is None:
         raise NotFound(
             "No upload and no result has this digest.",
-            cure="Take the digest from a job's artifacts. If it is from there, the store gave it up for space: submit the "
+            cure="Take the digest from a job's artifacts. If it is from there, the store gave it up: submit the "
             "job again to make it anew, and pin the model to keep it.",
         )
     return size
