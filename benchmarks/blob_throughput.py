@@ -2,13 +2,15 @@
 
     python -m benchmarks.blob_throughput [MEGABYTES] [ROUNDS]
 
-Each round does every contender once, in turn, on bytes that no store has seen; a ratio is taken within its round. The
-plain copy ends with fsync, since a blob that `put_file` returned for is on the disk too. bare boto3 is `upload_file`
-and `download_file` with parts of our size and as many threads; it checks no digest of the whole and is not atomic.
+Each round does every contender once, ours and the other one next to each other (A B, then B A), on bytes that no store
+has seen; a ratio is taken within its round. The plain copy ends with fsync, since a blob that `put_file` returned for
+is on the disk too. Bare boto3 is `upload_file` and `download_file` with parts of our size and as many threads; it
+checks no digest of the whole. A local fetch copies nothing, but hashes all: it can't be faster than `sha256`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import shutil
@@ -80,6 +82,7 @@ def _compare(folder: Path, server: Seaweed, size: int, rounds: int) -> None:
         contenders: dict[str, Callable[[], object]] = {
             "copy": lambda: _durable_copy(source, folder / "copied"),  # noqa: B023  # called in its own round
             "local put": lambda: _put(local, source, digests, "local"),  # noqa: B023
+            "sha256": lambda: hashlib.file_digest(source.open("rb"), "sha256"),  # noqa: B023
             "read": lambda: shutil.copyfile(source, folder / "read"),  # noqa: B023
             "local fetch": lambda: local.fetch(digests["local"], folder / "fetched"),  # noqa: B023
             "boto3 up": lambda: client.upload_file(str(source), bucket, "bare/file", Config=config),  # noqa: B023
@@ -87,7 +90,8 @@ def _compare(folder: Path, server: Seaweed, size: int, rounds: int) -> None:
             "boto3 down": lambda: client.download_file(bucket, "bare/file", str(folder / "down"), Config=config),
             "s3 fetch": lambda: s3.fetch(digests["s3"], folder / "fetched-s3"),  # noqa: B023
         }
-        for name, act in contenders.items():
+        for name in _order(number):
+            act = contenders[name]
             with _Peak() as peak:
                 began = time.perf_counter()
                 act()
@@ -102,6 +106,12 @@ def _compare(folder: Path, server: Seaweed, size: int, rounds: int) -> None:
         for left in ("fetched", "fetched-s3"):
             shutil.rmtree(folder / left)
     _print(seconds, grown, size, rounds)
+
+
+def _order(number: int) -> list[str]:
+    """What is compared stands next to each other, in either order by turns; what is read was written before."""
+    pairs = [["copy", "local put"], ["read", "local fetch"], ["boto3 up", "s3 put"], ["boto3 down", "s3 fetch"]]
+    return ["sha256", *(name for pair in pairs for name in (pair if number % 2 else reversed(pair)))]
 
 
 def _print(seconds: dict[str, list[float]], grown: dict[str, int], size: int, rounds: int) -> None:

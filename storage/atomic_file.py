@@ -66,6 +66,15 @@ class AtomicFile:
             self._file.write(chunk)
             self._synced = False
 
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Puts bytes in their place; several threads may do so at once. Raises `DiskFull` or `Unavailable`."""
+        self._synced = False
+        left = memoryview(data)
+        with disk_errors(self._folder):
+            while left:
+                written = os.pwrite(self._file.fileno(), left, offset)
+                left, offset = left[written:], offset + written
+
     def copy(self, source: Path) -> Blob:
         """Appends a file, and reads back what was written for its digest, meanwhile.
 

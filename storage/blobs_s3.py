@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["S3Blobs"]
 
-_RANGE = 8 << 20
-"""Bytes per request of a whole download."""
 _TRIES = 3
 _COPY_PART = 1 << 30
 """Bytes per part of a copy inside S3, which may have up to 5 GiB; the last one takes what is left over."""
@@ -129,8 +127,8 @@ class S3Blobs(BlobStore):
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with AtomicFile(folder, durable=False) as file:
-            for part in verified(self._ahead(digest), digest):
-                file.write(part)
+            for _ in verified(self._into(file, digest), digest):
+                pass
             file.publish(target)
         return target
 
@@ -246,11 +244,16 @@ class S3Blobs(BlobStore):
             while chunk := body.read(CHUNK):
                 yield chunk
 
-    def _ahead(self, digest: str) -> Iterator[bytes]:
-        """The whole blob, a few ranges under way at once."""
+    def _into(self, file: AtomicFile, digest: str) -> Iterator[bytes]:
+        """The whole blob in order; a few ranges of it are under way at once, and each is written when it is there."""
         size = self._existing_size(digest)
-        calls = (partial(self._range, digest, at, min(at + _RANGE, size)) for at in range(0, size, _RANGE))
-        return read_ahead(calls, LANES)
+
+        def part(start: int) -> bytes:
+            data = self._range(digest, start, min(start + PART, size))
+            file.write_at(start, data)
+            return data
+
+        return read_ahead((partial(part, start) for start in range(0, size, PART)), LANES)
 
     def _range(self, digest: str, start: int, end: int) -> bytes:
         with s3_errors("reading a blob", digest), closing(self._body(digest, start, end)) as body:
