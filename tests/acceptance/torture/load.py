@@ -11,7 +11,7 @@ import random
 import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,7 +20,7 @@ import httpx
 from burnish.recipe import JobSpec
 from tests.acceptance.torture.plan import Order, Plan
 
-__all__ = ["Ledger", "Users"]
+__all__ = ["Ledger", "Users", "samples"]
 
 _AGAIN = (429, 500, 502, 503, 504)
 _PAUSE = (0.05, 0.4)
@@ -47,7 +47,7 @@ class Ledger:
 class Users:
     """`crowd` of them at once, in threads."""
 
-    def __init__(self, url: str, plan: Plan, models: Mapping[int, str], *, crowd: int = 4) -> None:
+    def __init__(self, url: str, plan: Plan, models: Sequence[str], *, crowd: int = 4) -> None:
         self.ledger = Ledger()
         self._url, self._plan, self._models = url, plan, models
         self._lock = threading.Lock()
@@ -128,7 +128,7 @@ class Users:
             return self.ledger.datasets[number]
 
     def _upload(self, client: httpx.Client, number: int) -> str:
-        body = _samples(f"{self._plan.seed} {number}")
+        body = samples(f"{self._plan.seed} {number}")
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
         headers = {
             "Content-Type": "application/octet-stream",
@@ -232,7 +232,7 @@ def _no_worker(answer: httpx.Response) -> bool:
     return answer.status_code == 422 and "No live worker serves" in answer.text
 
 
-def _samples(text: str) -> bytes:
+def samples(text: str) -> bytes:
     """A sound safetensors file with 40 samples, which differ with `text`."""
     data = hashlib.sha256(text.encode()).digest()[:4] * 40
     header = json.dumps({"inputs": {"dtype": "F32", "shape": [40, 1], "data_offsets": [0, len(data)]}}).encode()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import httpx
 from sqlalchemy.engine import make_url
 
 from burnish.settings import Settings
@@ -29,14 +30,16 @@ from tests.postgres import fresh_database, postgres
 from tests.seaweed import running_seaweed
 from workers.process_tree import descendants
 
-__all__ = ["Stack", "Where", "stack"]
+__all__ = ["ROOT", "SCRIPTED", "Stack", "Where", "stack"]
 
-Where = Literal["embedded", "servers"]
-"""SQLite and a folder, or PostgreSQL and S3; Valkey in both."""
+Where = Literal["embedded", "servers", "postgresql"]
+"""SQLite and a folder, PostgreSQL and S3 behind proxies, or PostgreSQL and a folder; Valkey in all."""
 
 ROOT = Path(__file__).parents[3]
 _PR_SET_PDEATHSIG = 1
 _LEASE = 3.0
+SCRIPTED = "tests.acceptance.worker"
+"""A worker whose steps follow a script."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +59,11 @@ class Stack:
         secrets: dict[str, str],
         *,
         workers: int,
+        worker_module: str,
         proxies: dict[str, Proxy],
     ) -> None:
         self.folder = folder
+        self._worker_module = worker_module
         self.proxies = proxies
         """`sql` and `s3`, where there are such connections."""
         self.database = Database(direct.database)
@@ -112,6 +117,18 @@ class Stack:
                 start_new_session=True,
                 preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # a killed test run leaves nothing
             )
+
+    def start_all(self, seconds: float = 60.0) -> None:
+        """Starts everything, and waits until the API answers and knows all workers."""
+        for name in self.names:
+            self.start(name)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with suppress(httpx.TransportError):
+                if len(httpx.get(f"{self.url}/v1/workers").json()["items"]) == len(self.workers):
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"the service did not come up within {seconds:.0f} s")
 
     def runs(self, name: str) -> bool:
         """Whether it was started and has not ended."""
@@ -180,34 +197,42 @@ class Stack:
             folder.mkdir(exist_ok=True)
             options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
             return [_valkey(), "--port", str(self._broker_port), "--dir", str(folder), *options]
-        module = {"api": "api", "tick": "workers.tick"}.get(name, "tests.acceptance.worker")
+        module = {"api": "api", "tick": "workers.tick"}.get(name, self._worker_module)
         return [sys.executable, "-P", "-m", module]
 
 
 @contextmanager
-def stack(where: Where, folder: Path, *, workers: int) -> Iterator[Stack]:
+def stack(where: Where, folder: Path, *, workers: int, worker_module: str = SCRIPTED) -> Iterator[Stack]:
     """Everything made and nothing started; all of it is ended and removed afterwards."""
     with ExitStack() as ending:
-        if where == "embedded":
-            data = folder / "data"
-            data.mkdir(parents=True)
-            plain = _Addresses(database=f"sqlite:///{data / 'burnish.sqlite'}", blobs=f"file://{data / 'blobs'}")
-            made = Stack(folder, plain, plain, {}, workers=workers, proxies={})
-        else:
+        data = folder / "data"
+        data.mkdir(parents=True)
+        direct = proxied = _Addresses(database=f"sqlite:///{data / 'burnish.sqlite'}", blobs=f"file://{data / 'blobs'}")
+        secrets: dict[str, str] = {}
+        proxies: dict[str, Proxy] = {}
+        if where != "embedded":
             database = ending.enter_context(fresh_database(ending.enter_context(postgres())))
+            direct = proxied = replace(direct, database=database)
+        if where == "servers":
             weed = ending.enter_context(running_seaweed(folder / "seaweed"))
-            direct = _Addresses(database=database, blobs=weed.url("torture"))
-            at_sql, at_s3 = make_url(database), urlsplit(weed.endpoint)
-            sql = Proxy(at_sql.host or "127.0.0.1", at_sql.port or 5432)
-            s3 = Proxy(at_s3.hostname or "127.0.0.1", at_s3.port or 80)
-            proxied = _Addresses(
-                database=at_sql.set(port=sql.port).render_as_string(hide_password=False),
-                blobs=direct.blobs.replace(weed.endpoint, f"http://127.0.0.1:{s3.port}"),
-            )
-            os.environ.update(weed.environment)  # for the store that the checks read
-            made = Stack(folder, direct, proxied, weed.environment, workers=workers, proxies={"sql": sql, "s3": s3})
+            secrets = weed.environment
+            os.environ.update(secrets)  # for the store that the checks read
+            direct = replace(direct, blobs=weed.url("torture"))
+            proxied, proxies = _behind_proxies(direct, weed.endpoint)
+        made = Stack(folder, direct, proxied, secrets, workers=workers, worker_module=worker_module, proxies=proxies)
         ending.callback(made.close)
         yield made
+
+
+def _behind_proxies(direct: _Addresses, endpoint: str) -> tuple[_Addresses, dict[str, Proxy]]:
+    at_sql, at_s3 = make_url(direct.database), urlsplit(endpoint)
+    sql = Proxy(at_sql.host or "127.0.0.1", at_sql.port or 5432)
+    s3 = Proxy(at_s3.hostname or "127.0.0.1", at_s3.port or 80)
+    proxied = _Addresses(
+        database=at_sql.set(port=sql.port).render_as_string(hide_password=False),
+        blobs=direct.blobs.replace(endpoint, f"http://127.0.0.1:{s3.port}"),
+    )
+    return proxied, {"sql": sql, "s3": s3}
 
 
 def _valkey() -> str:
