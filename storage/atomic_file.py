@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,7 +83,7 @@ class AtomicFile:
         """
         written: Queue[int | None] = Queue()
         with disk_errors(self._folder), source.open("rb", buffering=0) as file, ThreadPoolExecutor(1) as pool:
-            hashing = pool.submit(self._hashed, written)
+            hashing = pool.submit(self.hashed, iter(written.get, None))
             try:
                 offset = 0
                 while moved := _copy_some(file.fileno(), self._file.fileno(), offset):
@@ -123,11 +123,11 @@ class AtomicFile:
             os.fsync(self._file.fileno())
         self._synced = True
 
-    def _hashed(self, written: Queue[int | None]) -> Blob:
-        """Digest and size of what is in the file, read up to each of the offsets as they come."""
+    def hashed(self, ends: Iterable[int]) -> Blob:
+        """Digest and size of what is in the file, read back up to each of the offsets as they come."""
         digest, done = hashlib.sha256(), 0
         buffer = memoryview(bytearray(_READ))
-        while (upto := written.get()) is not None:
+        for upto in ends:
             while done < upto:
                 got = os.preadv(self._file.fileno(), [buffer[: min(_READ, upto - done)]], done)
                 if not got:

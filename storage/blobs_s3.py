@@ -16,7 +16,18 @@ from botocore.exceptions import ClientError
 
 from burnish.errors import BlobCorrupt, NotFound, Unavailable
 from storage.atomic_file import AtomicFile, disk_errors
-from storage.blob_digest import CHUNK, Blob, Intake, check_file, file_blob, file_chunks, is_digest, missing, verified
+from storage.blob_digest import (
+    CHUNK,
+    Blob,
+    Intake,
+    check_file,
+    damaged,
+    file_blob,
+    file_chunks,
+    is_digest,
+    missing,
+    verified,
+)
 from storage.blobs import Before, BlobStore
 from storage.read_ahead import read_ahead
 from storage.s3_client import connect, is_taken, public_client, s3_errors
@@ -29,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["S3Blobs"]
 
+_STEP = 256 << 10
+"""Bytes that a lane of a download has in memory: few, so that the same memory is used over and over."""
 _TRIES = 3
 _COPY_PART = 1 << 30
 """Bytes per part of a copy inside S3, which may have up to 5 GiB; the last one takes what is left over."""
@@ -127,8 +140,9 @@ class S3Blobs(BlobStore):
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with AtomicFile(folder, durable=False) as file:
-            for _ in verified(self._into(file, digest), digest):
-                pass
+            found = file.hashed(self._into(file, digest)).digest
+            if found != digest:
+                raise damaged(digest, found)
             file.publish(target)
         return target
 
@@ -237,21 +251,23 @@ class S3Blobs(BlobStore):
             raise missing(digest)
         return size
 
-    def _chunks(self, digest: str, start: int, end: int) -> Iterator[bytes]:
+    def _chunks(self, digest: str, start: int, end: int, step: int = CHUNK) -> Iterator[bytes]:
         if start >= end:
             return
         with s3_errors("reading a blob", digest), closing(self._body(digest, start, end)) as body:
-            while chunk := body.read(CHUNK):
+            while chunk := body.read(step):
                 yield chunk
 
-    def _into(self, file: AtomicFile, digest: str) -> Iterator[bytes]:
-        """The whole blob in order; a few ranges of it are under way at once, and each is written when it is there."""
+    def _into(self, file: AtomicFile, digest: str) -> Iterator[int]:
+        """Writes the whole blob to the file, a few ranges at once; gives the offsets up to which all of it is there."""
         size = self._existing_size(digest)
 
-        def part(start: int) -> bytes:
-            data = self._range(digest, start, min(start + PART, size))
-            file.write_at(start, data)
-            return data
+        def part(start: int) -> int:
+            at = start
+            for chunk in self._chunks(digest, start, min(start + PART, size), step=_STEP):
+                file.write_at(at, chunk)
+                at += len(chunk)
+            return at
 
         return read_ahead((partial(part, start) for start in range(0, size, PART)), LANES)
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 __all__ = ["read_ahead"]
 
 
-def read_ahead(calls: Iterable[Callable[[], bytes]], lanes: int) -> Iterator[bytes]:
+PieceT = TypeVar("PieceT")
+
+
+def read_ahead(calls: Iterable[Callable[[], PieceT]], lanes: int) -> Iterator[PieceT]:
     """What each call gives, in their order; `lanes` of them run while the caller works on the piece before.
 
     At most `lanes + 1` pieces are in memory. The first error of a call is raised in its turn, and ends it.
     """
-    under_way: deque[Future[bytes]] = deque()
+    under_way: deque[Future[PieceT]] = deque()
     with ThreadPoolExecutor(lanes, thread_name_prefix="read-ahead") as pool:
         try:
             for call in calls:
