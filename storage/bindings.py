@@ -18,7 +18,7 @@ from storage.database import Transaction
 from storage.records import StepState
 from storage.tables import computations, jobs, steps
 
-__all__ = ["Wish", "jobs_of", "lock", "settle", "spread", "wanted", "wishes"]
+__all__ = ["Wish", "jobs_of", "lock", "settle", "spread", "states_of", "wanted", "wishes"]
 
 _ROUNDS = 10
 
@@ -106,10 +106,15 @@ def wishes(tx: Transaction, key: str) -> list[Wish]:
     return [Wish(row.created_at, row.priority) for row in tx.execute(waiting)]
 
 
-def jobs_of(tx: Transaction, key: str, *, state: str | None = None) -> list[str]:
-    """Ids of the jobs (in that state) with a step bound to this computation."""
-    found = select(jobs.c.id).where(jobs.c.id.in_(_bound([key]))).order_by(jobs.c.id)
-    return list(tx.execute(found if state is None else found.where(jobs.c.state == state)).scalars())
+def jobs_of(tx: Transaction, key: str, *, state: str) -> list[str]:
+    """Ids of the jobs in that state with a step bound to this computation."""
+    return [job_id for job_id, found in states_of(tx, key).items() if found == state]
+
+
+def states_of(tx: Transaction, key: str) -> dict[str, str]:
+    """States of the jobs with a step bound to this computation, by id, in the order of these."""
+    found = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(_bound([key]))).order_by(jobs.c.id)
+    return {row.id: row.state for row in tx.execute(found)}
 
 
 def _bound(keys: Collection[str]) -> Any:

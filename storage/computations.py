@@ -28,6 +28,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import literal, or_, select, update
@@ -120,6 +121,8 @@ def arm(
         _move(tx, found, **start, **wish, finished_at=None)
     elif found.state in ("ready", "leased") and (priority < found.priority or wish["turn"] < found.turn):
         _move(tx, found, priority=min(priority, found.priority), turn=min(wish["turn"], found.turn))
+    else:
+        return found
     return _locked(tx, key)
 
 
@@ -135,9 +138,10 @@ def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: floa
     if found is None or not _claimable(found, environment, tx.now):
         return None
     lease = {"state": "leased", "worker": worker, "lease_until": tx.now + ttl, "seen_at": tx.now, "started_at": tx.now}
-    fresh = {"attempt": found.attempt + 1, "progress": 0.0, "doing": None}
+    fresh: dict[str, Any] = {"attempt": found.attempt + 1, "progress": 0.0, "doing": None}
     lost = _lost(found, tx.now) if found.state == "leased" else None
-    if not _move(tx, found, **lease, **fresh, **({} if lost is None else _counted(found, lost))):
+    counted: dict[str, Any] = {} if lost is None else _counted(found, lost)
+    if not _move(tx, found, **lease, **fresh, **counted):
         return None
     if lost is not None:
         tx.count("lease_losses")
@@ -145,8 +149,7 @@ def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: floa
         bindings.spread(tx, key, "leased", "leased", "step.retry", lost)
     told = {"worker": worker, "attempt": found.attempt + 1}
     bindings.spread(tx, key, found.state, "leased", "step.leased", told)
-    claimed = get(tx, key)
-    return None if claimed is None else _seen_by_worker(claimed)
+    return _seen_by_worker(replace(found, **fresh, **counted))
 
 
 def heartbeat(
@@ -407,8 +410,9 @@ def _end(tx: Transaction, found: Computation, reason: Mapping[str, Any], retry_i
 
 def _advance(tx: Transaction, key: str) -> list[str]:
     """Ends bound jobs that were only waiting to be canceled; the running ones are to be advanced."""
-    bindings.settle(tx, bindings.jobs_of(tx, key, state="canceling"))
-    return bindings.jobs_of(tx, key, state="running")
+    states = bindings.states_of(tx, key)
+    bindings.settle(tx, [job_id for job_id, state in states.items() if state == "canceling"])
+    return [job_id for job_id, state in states.items() if state == "running"]
 
 
 def _counted(found: Computation, reason: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select, update
@@ -119,6 +119,7 @@ def bind(
     environment: str | None,
     alone: bool,
     priority: int,
+    since: float | None = None,
 ) -> Step:
     """Binds a waiting step to the computation of its key: a cache hit if that is done, a share in it if it is ready or
     running, else a new (or re-armed) one. The computation runs `step.op` with `step.spec` as given here.
@@ -126,12 +127,16 @@ def bind(
     The caller holds the job (`jobs.lock`). Bind the steps of one transaction in the order of their keys: two jobs that
     bind the same new keys in different orders may deadlock, and then one of them gets `Unavailable`.
 
+    Args:
+        since: when the job was created, if the caller knows it.
+
     Raises:
         Conflict: the step is not waiting any more.
     """
     why = explain(tx, step.op, key, key_parts)
     spec = dict(step.spec)
-    since = tx.execute(select(jobs.c.created_at).where(jobs.c.id == step.job_id)).scalar_one()
+    if since is None:
+        since = tx.execute(select(jobs.c.created_at).where(jobs.c.id == step.job_id)).scalar_one()
     found = computations.arm(
         tx, key, op=step.op, spec=spec, inputs=inputs, key_parts=key_parts, queue=queue, environment=environment,
         alone=alone, priority=priority, since=since,
@@ -139,10 +144,11 @@ def bind(
     hit = found.state == "done"
     tx.count("cache_hits" if hit else "cache_misses")
     why["hit"] = hit
-    moved = {"state": found.state, "key": key, "hit": hit, "why": why, "spec": spec, "queue": queue}
+    moved: dict[str, Any] = {"state": found.state, "key": key, "hit": hit, "why": why, "spec": spec, "queue": queue}
     _leave_waiting(tx, step, moved)
     events.add(tx, _EVENT[found.state], {"key": key, **why}, job_id=step.job_id, step=step.name)
-    return next(each for each in of_job(tx, step.job_id) if each.name == step.name)
+    known: dict[str, Any] = {name: getattr(found, name) for name in _JOINED}
+    return replace(step, **moved, **known)
 
 
 def skip(tx: Transaction, step: Step, reason: str) -> None:

@@ -81,24 +81,26 @@ def advance(tx: Transaction, job_id: str, keys: KeyMaker) -> None:
             jobs.succeed(tx, job_id, verdict.model_dump(mode="json"))
             return
         free = [step for step in every.values() if step.state == "waiting" and settled(step, every)]
-        if not free:
+        if not _bind(tx, job, [(step, bound(step, every)) for step in free], keys):
             return
-        _bind(tx, job, [(step, bound(step, every)) for step in free], keys)
 
 
 def _fatal(every: Iterable[Step]) -> Step | None:
     return next((step for step in every if step.state == "failed" and not step.optional), None)
 
 
-def _bind(tx: Transaction, job: Job, found: list[tuple[Step, Bound | LeftOut]], keys: KeyMaker) -> None:
+def _bind(tx: Transaction, job: Job, found: list[tuple[Step, Bound | LeftOut]], keys: KeyMaker) -> bool:
+    """Whether one of them has ended thereby: left out, or answered from the cache."""
+    ended = False
     ready: list[tuple[Key, Step, Bound]] = []
     for step, what in found:
         if isinstance(what, LeftOut):
             steps.skip(tx, step, what.reason)
+            ended = True
         else:
             ready.append((keys.key(step.op, what.spec, what.inputs), step, what))
     for key, step, what in sorted(ready, key=lambda each: each[0].digest):  # the order that avoids deadlocks
-        steps.bind(
+        now = steps.bind(
             tx,
             replace(step, spec=what.spec),
             key=key.digest,
@@ -108,4 +110,7 @@ def _bind(tx: Transaction, job: Job, found: list[tuple[Step, Bound | LeftOut]], 
             environment=None,  # whether a worker may run it, its own computation of the key decides
             alone=key.alone,
             priority=job.priority,
+            since=job.created_at,
         )
+        ended = ended or now.state == "done"
+    return ended

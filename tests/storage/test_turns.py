@@ -94,6 +94,7 @@ def test_a_queued_job_can_be_hurried(scene: Scene) -> None:
 def test_the_ready_steps_of_a_running_job_move_with_it_and_ring_again(scene: Scene, clock: Clock) -> None:
     for key in ("a", "b"):
         scene.ready(key, priority=5)
+        clock.pass_(0.1)
     hurried = scene.ready("c", priority=5)
     assert scene.due() == ["a", "b", "c"]
     _prioritize(scene, hurried, 0)
