@@ -1,7 +1,20 @@
-"""Every figure that README and docs state: `python -m benchmarks`."""
+"""Every figure that README and docs state: `python -m benchmarks`.
 
-from benchmarks import blob_throughput, demo_cnn, overhead, transfer
+The long forms are apart: `python -m benchmarks.torture` (a thousand jobs) and `python -m benchmarks.flat_cost` (a
+million rows).
+"""
 
-for benchmark in (demo_cnn, overhead, transfer, blob_throughput):
+from benchmarks import (
+    blob_throughput,
+    control_plane,
+    demo_cnn,
+    flat_cost,
+    overhead,
+    pollers,
+    torture,
+    transfer,
+)
+
+for benchmark in (demo_cnn, overhead, transfer, blob_throughput, control_plane, flat_cost, pollers, torture):
     print(f"\n== {(benchmark.__doc__ or '').splitlines()[0]}")
     benchmark.main()
