@@ -20,6 +20,8 @@ def grow(database: Database, before: int, after: int) -> None:
     Keys are spread over the key space as digests are. Statistics are renewed, as the database would do by itself.
     """
     with database.begin() as tx:
+        if not tx.single_writer:
+            tx.execute(text("SET LOCAL session_replication_role = replica"))  # foreign keys hold by construction
         for statement in _statements(before, after, tx.single_writer):
             tx.execute(text(statement))
     with database.begin() as tx:
@@ -40,7 +42,7 @@ def _statements(before: int, after: int, lite: bool) -> list[str]:
     def padded(number: str, width: int) -> str:
         return f"printf('%0{width}d', {number})" if lite else f"lpad(({number})::text, {width}, '0')"
 
-    key = f"'{{}}' || {padded('(n * 7919) % 100000007', 9)} || {padded('n', 40)}"
+    key = f"'{{}}' || {padded('(CAST(n AS BIGINT) * 7919) % 100000007', 9)} || {padded('n', 40)}"
     of_job = padded("n / 8", 22)
     job = f"'job_0000' || {of_job}"
     computation, blob = key.format("k"), key.format("b")
