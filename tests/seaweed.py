@@ -98,7 +98,8 @@ def _start(folder: Path, bucket: str) -> Seaweed:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "GOMEMLIMIT": "512MiB"},
+            # Credentials of the environment would be taken in place of the configuration's.
+            env={**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, "GOMEMLIMIT": "512MiB"},
             preexec_fn=partial(die_with, os.getpid()),  # even a test session that is killed leaves no server behind
         )
     return Seaweed(

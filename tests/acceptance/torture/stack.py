@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from unittest import mock
 from urllib.parse import urlsplit
 
 import httpx
@@ -216,7 +217,7 @@ def stack(where: Where, folder: Path, *, workers: int, worker_module: str = SCRI
         if where == "servers":
             weed = ending.enter_context(running_seaweed(folder / "seaweed"))
             secrets = weed.environment
-            os.environ.update(secrets)  # for the store that the checks read
+            ending.enter_context(mock.patch.dict(os.environ, secrets))  # for the store that the checks read
             direct = replace(direct, blobs=weed.url("torture"))
             proxied, proxies = _behind_proxies(direct, weed.endpoint)
         made = Stack(folder, direct, proxied, secrets, workers=workers, worker_module=worker_module, proxies=proxies)
