@@ -127,7 +127,7 @@ class _Ours:
         began = time.perf_counter()
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(self._submit, ids))
-        _until(lambda: self._live() == 0)
+        _until(lambda: self._live() == 0, every=0.05)
         return (self._done() - before) / (time.perf_counter() - began)
 
     def wait(self) -> tuple[float, float]:
