@@ -43,6 +43,8 @@ __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
+_MISSES = 3
+"""Steps in a row that were not to be had, after which a slot waits for the next doorbell."""
 _GIVEN_UP = 2 * REDISPATCH
 """Seconds that a computation is left to the workers it was planned for."""
 
@@ -83,10 +85,15 @@ class Runner:
         ring_steps(self._database, self._doorbell)
 
     def execute(self, key: str) -> None:
-        """Claims a computation and runs it to its end, and then the next that is ready; does nothing if it is not to
-        be had."""
+        """Claims a computation and runs it to its end, and then the next that is ready, until there is none.
+
+        One that is not to be had was most likely taken by another slot that had just come free, without waiting for
+        its own doorbell; what that doorbell was rung for may still be ready, so it is looked for.
+        """
         following: str | None = key
-        while following is not None and self._run(following):
+        misses = 0
+        while following is not None and misses < _MISSES:
+            misses = 0 if self._run(following) else misses + 1
             following = None if self._draining else next_step(self._database, self._doorbell, self._settings.queues)
 
     def _run(self, key: str) -> bool:

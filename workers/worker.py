@@ -8,9 +8,10 @@ import platform
 import threading
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from celery.exceptions import SecurityWarning
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 
 from burnish.errors import Unavailable
 from burnish.settings import Settings
@@ -36,6 +37,7 @@ TABLE = "workers.steps.table"
 GRACE = 20.0
 """Seconds that running steps have to finish after SIGTERM, before they are stopped and given back."""
 _BEAT = 10.0
+_LOOK = 0.02
 
 
 def run_worker(
@@ -76,6 +78,7 @@ def run_worker(
         threading.Thread(target=runner.drain, args=(grace,), name="drain", daemon=True).start()
 
     worker_shutting_down.connect(drain, weak=False)
+    worker_ready.connect(_Alert(), weak=False)
     # Celery warns of running as root because of pickled messages; ours are JSON, and steps give their rights up.
     warnings.simplefilter("ignore", SecurityWarning)
     presence.start()
@@ -99,6 +102,27 @@ def run_worker(
         scratch.close()
         doorbell.close()
         database.close()
+
+
+class _Alert:
+    """Has Celery's loop look often for a slot that has come free.
+
+    With prefetch disabled it asks the broker for nothing while all slots are taken, and a thread that ends its task
+    does not wake it: it would go on only with its next timer, up to a second later.
+    """
+
+    def __init__(self) -> None:
+        self._timer: Any = None
+
+    def __call__(self, sender: Any, **_: object) -> None:
+        if self._timer is not None:  # ready again, after the broker was away
+            self._timer.cancel()
+        if sender.hub is not None:
+            self._timer = sender.hub.call_repeatedly(_LOOK, _look)
+
+
+def _look() -> None:
+    """Nothing: that the loop turns is enough."""
 
 
 class _Presence:
