@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import click
-from rich.table import Table
 
-from burnish.cli.console import client, console, guarded, json_option, print_json, status
+from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
+from burnish.cli.tables import plain_table
 from burnish.recipe.quantities import format_bytes
 from burnish.results import TensorSpec
 
 __all__ = ["datasets", "models", "passes", "workers"]
 
-_limit = click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Entries per page.")
-_cursor = click.option("--cursor", help="Where the next page starts, as the page before told.")
-
 
 @click.command()
-@_limit
-@_cursor
+@limit_option
+@cursor_option
 @json_option
 @guarded
 def models(limit: int, cursor: str | None, as_json: bool) -> None:
@@ -42,8 +39,8 @@ def models(limit: int, cursor: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@_limit
-@_cursor
+@limit_option
+@cursor_option
 @json_option
 @guarded
 def datasets(limit: int, cursor: str | None, as_json: bool) -> None:
@@ -114,7 +111,7 @@ def _shapes(tensors: Sequence[TensorSpec]) -> str:
 
 
 def _print(titles: Sequence[str], rows: Iterable[Sequence[str]], cursor: str | None) -> None:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = plain_table()
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:

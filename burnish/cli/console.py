@@ -18,7 +18,18 @@ from burnish.errors import BurnishError, InvalidSpec, Unavailable
 from burnish.local.running import find
 from burnish.settings import Settings
 
-__all__ = ["client", "console", "fail", "guarded", "json_option", "print_json", "settings", "status"]
+__all__ = [
+    "client",
+    "console",
+    "cursor_option",
+    "fail",
+    "guarded",
+    "json_option",
+    "limit_option",
+    "print_json",
+    "settings",
+    "status",
+]
 
 
 def _console(stream: TextIO, stderr: bool) -> Console:
@@ -35,6 +46,10 @@ ParametersT = ParamSpec("ParametersT")
 ResultT = TypeVar("ResultT")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the API's own document.")
+limit_option = click.option(
+    "--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Entries per page."
+)
+cursor_option = click.option("--cursor", help="Where the next page starts, as the page before told.")
 
 
 def settings() -> Settings:

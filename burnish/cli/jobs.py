@@ -5,26 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.table import Table
 
-from burnish.cli.console import client, console, guarded, json_option, print_json, status
+from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
 from burnish.cli.follow import follow
-from burnish.cli.optimize import job_error
-from burnish.cli.tables import failure_lines, steps_table, usage, verdict_table
+from burnish.cli.optimize import tell_end
+from burnish.cli.tables import failure_lines, plain_table, steps_table, usage, verdict_table
 from burnish.errors import NotFound
 from burnish.recipe.quantities import format_fraction
 from burnish.resources import JobResource
 
 __all__ = ["cancel", "fetch", "jobs", "priority", "retry", "show", "watch"]
 
-_limit = click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Entries per page.")
-_cursor = click.option("--cursor", help="Where the next page starts, as the page before told.")
-
 
 @click.command()
 @click.option("--state", help="Only jobs in this state.")
-@_limit
-@_cursor
+@limit_option
+@cursor_option
 @json_option
 @guarded
 def jobs(state: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
@@ -33,7 +29,7 @@ def jobs(state: str | None, limit: int, cursor: str | None, as_json: bool) -> No
         page = burnish.jobs(limit, cursor, state)
     if as_json:
         return print_json(page)
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = plain_table()
     for title in ("job", "state", "model", "verdict", "speed-up", "drop", "created"):
         table.add_column(title, no_wrap=title == "job", overflow="fold")
     for job in page.items:
@@ -88,13 +84,7 @@ def _tell(job: JobResource) -> None:
 def watch(job_id: str, as_json: bool) -> None:
     """Follow a job until it is finished."""
     with client() as burnish:
-        job = follow(burnish, job_id)
-    if as_json:
-        print_json(job)
-    if job.state != "succeeded":
-        raise job_error(job)
-    if not as_json:
-        console.print(verdict_table(job))
+        tell_end(follow(burnish, job_id), as_json)
 
 
 @click.command()

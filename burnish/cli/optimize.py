@@ -18,7 +18,7 @@ from burnish.errors import BurnishError, Conflict, Fault, InvalidSpec
 from burnish.recipe import Recipe
 from burnish.resources import JobResource
 
-__all__ = ["optimize", "submit"]
+__all__ = ["optimize", "submit", "tell_end"]
 
 _OPTIONS = [
     click.argument("model"),
@@ -55,12 +55,7 @@ def optimize(model: str, data: str, output: Path, as_json: bool, priority: int, 
         job = _submit(burnish, model, data, recipe, priority)
         status.print(f"Job {job.id}  {burnish.url}/jobs/{job.id}", soft_wrap=True)
         job = follow(burnish, job.id)
-        if as_json:
-            print_json(job)
-        if job.state != "succeeded":
-            raise job_error(job)
-        if not as_json:
-            console.print(verdict_table(job))
+        tell_end(job, as_json)
         if job.artifacts:
             path = burnish.fetch(job, output)
             status.print(f"\nWrote {path}", soft_wrap=True)
@@ -82,6 +77,16 @@ def submit(model: str, data: str, as_json: bool, priority: int, **options: Any) 
         else:
             console.print(job.id)
             status.print(f"Follow it with `burnish watch {job.id}` or at {burnish.url}/jobs/{job.id}", soft_wrap=True)
+
+
+def tell_end(job: JobResource, as_json: bool) -> None:
+    """Prints the verdict of a finished job, or its document; raises its error if it did not succeed."""
+    if as_json:
+        print_json(job)
+    if job.state != "succeeded":
+        raise job_error(job)
+    if not as_json:
+        console.print(verdict_table(job))
 
 
 def job_error(job: JobResource) -> BurnishError:

@@ -14,6 +14,7 @@ __all__ = [
     "STATE_MARKS",
     "STATE_STYLES",
     "failure_lines",
+    "plain_table",
     "printable",
     "step_line",
     "steps_table",
@@ -29,6 +30,11 @@ STATE_STYLES = {
 }  # fmt: skip
 
 
+def plain_table() -> Table:
+    """An empty table without lines, as every list here has it."""
+    return Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+
+
 def verdict_table(job: JobResource) -> RenderableType:
     """The verdict: its sentence, every candidate with intervals, and the limits."""
     verdict = job.verdict
@@ -40,7 +46,7 @@ def verdict_table(job: JobResource) -> RenderableType:
 
 
 def _candidates(verdict: Verdict) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = plain_table()
     table.add_column("candidate", no_wrap=True)
     for title in ("median", "p95", "× eager", "× compiled", "quality", "drop", "size"):
         table.add_column(title, justify="right", overflow="fold")
@@ -88,7 +94,7 @@ def _limits(verdict: Verdict) -> list[Text]:
 
 def steps_table(job: JobResource) -> Table:
     """Each step with its state, why it hit or missed the cache, its time and memory."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = plain_table()
     for title in ("", "step", "state", "time", "memory", "cache"):
         table.add_column(title, overflow="fold")
     for step in job.steps:
