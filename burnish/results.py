@@ -92,6 +92,14 @@ class LayerTreatment(Document):
     treatment: str
     """For example `channels 64 → 32`, `int8`, `left alone`."""
     reason: str
+    seconds: float | None = None
+    """Measured time of one call of it before the treatment."""
+    bytes_before: int | None = None
+    """Of its weights."""
+    bytes_after: int | None = None
+    error_db: float | None = None
+    """Signal-to-noise ratio, in dB, that its treatment alone leaves: of its weights, or of the outputs where the reason
+    says so. Higher is closer to the original."""
 
 
 class Candidate(Document):

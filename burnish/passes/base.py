@@ -32,3 +32,7 @@ class PassSettings(Document):
     def least_size_factor(self) -> float:
         """The smallest share of the parameters' bytes that this pass can leave, for spotting goals out of reach."""
         return 1.0
+
+    def wants_profile(self) -> bool:
+        """True if it decides by the measured time or sensitivity of each layer: the job then has a `profile` step."""
+        return False

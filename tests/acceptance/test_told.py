@@ -46,9 +46,9 @@ def test_every_line_about_a_job_has_its_trace(here: Service) -> None:
     assert {line["trace"] for line in told} == {trace.trace_id}
     assert {line["part"] for line in told} == {"worker"}
     begun = {line["step"] for line in told if line["message"] == "Attempt begins"}
-    assert {"capture", "split", "quantize"} <= begun
     printed = [line for line in told if line["logger"] == "workers.step" and line["message"].startswith("pid ")]
-    assert {line["step"] for line in printed} == begun
+    # Another step may have begun when `quantize` failed the job, and been killed before it printed anything.
+    assert {"capture", "split", "quantize"} <= {line["step"] for line in printed} <= begun
     assert all(line["attempt"] == 1 and line["op"] and line["key"] for line in printed)
     assert any(line["level"] == "WARNING" and "The script says so" in line["message"] for line in told)
     environment = (here.steps(job.id)["capture"].report or {})["probe"]["environment"]

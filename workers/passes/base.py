@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 
 from burnish.passes import PassSettings
 from burnish.results import LayerTreatment
+from workers.profile import Profile
 
 __all__ = ["Applied", "Pass", "PassContext", "Samples"]
 
@@ -46,6 +47,8 @@ class PassContext:
     """Upper bound of the batch dimension, where the export set one."""
     progress: Callable[[float, str], None]
     """Called with the share done (0 to 1) and what is being done."""
+    profile: Profile | None = None
+    """Measured time and sensitivity of the original's layers, for a pass whose settings ask for it."""
 
 
 @dataclass(frozen=True)
