@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check format types unit figures clean
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
+
+.PHONY: demo test check format types unit browser figures clean
 
 demo: $(VENV)/.demo             ## Set up, then run the main job on a real model
 	$(BIN)/burnish demo
@@ -15,8 +17,16 @@ check: $(VENV)/.dev             ## Lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev              ## The tests, with the real servers from their wheels
+unit: $(VENV)/.dev browser      ## The tests, with the real servers from their wheels
 	$(BIN)/pytest
+
+browser:                        ## Chromium for the tests of the web page: installed if there is none and we may
+	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Chromium for the tests of the web page"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null \
+	    || echo "It could not be installed; the tests that need it will say so"; \
+	fi
 
 format: $(VENV)/.dev            ## Put the code into its form
 	$(BIN)/ruff check --fix .
