@@ -10,17 +10,27 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
+from burnish.aliases import AliasChange, AliasEntryResource, AliasResource
 from burnish.document import Document
 from burnish.recipe import JobSpec
 from burnish.results import Artifact, Signature, TensorSpec, Verdict
+from burnish.schedules import DecisionResource, FiringResource, ScheduleChange, ScheduleResource
+from burnish.webhooks import AttemptResource, DeliveryResource, WebhookChange, WebhookResource, WebhookSpec
 
 __all__ = [
+    "AliasChange",
+    "AliasEntryResource",
+    "AliasResource",
     "ArtifactList",
+    "AttemptResource",
     "DatasetResource",
+    "DecisionResource",
+    "DeliveryResource",
     "ErrorResource",
     "EventResource",
     "FailureResource",
     "FaultResource",
+    "FiringResource",
     "JobChange",
     "JobResource",
     "JobSummary",
@@ -28,7 +38,12 @@ __all__ = [
     "Page",
     "PassResource",
     "Problem",
+    "ScheduleChange",
+    "ScheduleResource",
     "StepResource",
+    "WebhookChange",
+    "WebhookResource",
+    "WebhookSpec",
     "WorkerResource",
 ]
 

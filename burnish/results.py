@@ -113,6 +113,8 @@ class Candidate(Document):
     speedup_over_eager: Estimate | None = None
     """Ratio of medians, interleaved in one run; above 1 is faster."""
     speedup_over_compiled: Estimate | None = None
+    speedup_over_champion: Estimate | None = None
+    """The same over the artifact that an alias stood for when the job was made, in jobs that are to replace it."""
     quality: Quality | None = None
     artifact: Artifact | None = None
     peak_memory: int | None = None

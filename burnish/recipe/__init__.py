@@ -3,17 +3,21 @@
 from burnish.document import Document, canonical_json
 from burnish.recipe.job import JobSpec
 from burnish.recipe.recipe import DEFAULT_MAX_DROP, Recipe, faults_of
+from burnish.recipe.schedule import AliasName, ScheduleSpec, Trigger
 from burnish.recipe.target import BACKENDS, Backend, Goal, Target
 
 __all__ = [
     "BACKENDS",
     "DEFAULT_MAX_DROP",
+    "AliasName",
     "Backend",
     "Document",
     "Goal",
     "JobSpec",
     "Recipe",
+    "ScheduleSpec",
     "Target",
+    "Trigger",
     "canonical_json",
     "faults_of",
 ]
