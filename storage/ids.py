@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["Prefix", "new_id"]
 
-Prefix = Literal["mdl", "dst", "job", "wrk", "hld", "upl"]
+Prefix = Literal["mdl", "dst", "job", "wrk", "hld", "upl", "sch", "frg", "als", "whk", "evt", "dlv"]
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: sorts the same in every collation, and holds no i, l, o, u to misread."""
 _RANDOM_BITS = 78
