@@ -37,6 +37,8 @@ __all__ = [
     "models",
     "products",
     "steps",
+    "upload_parts",
+    "uploads",
     "workers",
 ]
 
@@ -279,4 +281,29 @@ counters = Table(
     Column("labels", Text, primary_key=True),  # label values as a JSON list
     Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("value", Double, nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("part_size", BigInteger, nullable=False),
+    Column("sha256", Text),
+    Column("resource_id", Text),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+    CheckConstraint("kind IN ('model', 'dataset')", name="kind"),
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("upload_id", Text, ForeignKey("uploads.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("hold_id", Text, nullable=False),
 )
