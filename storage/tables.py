@@ -7,7 +7,6 @@ state; which state may follow which is in `storage/computations.py` and `storage
 from __future__ import annotations
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -16,47 +15,43 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
 
+from storage.metadata import Json, metadata, one_of
+from storage.standing_tables import alias_entries, aliases, deliveries, firings, schedules, webhooks
+
 __all__ = [
+    "alias_entries",
+    "aliases",
     "blobs",
     "chores",
     "computations",
     "counters",
     "datasets",
+    "deliveries",
     "events",
+    "firings",
     "holds",
     "idempotency",
     "jobs",
     "metadata",
     "models",
     "products",
+    "schedules",
     "steps",
     "upload_parts",
     "uploads",
+    "webhooks",
     "workers",
 ]
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-_Json = JSON(none_as_null=True)
-"""`json`, not `jsonb`, on PostgreSQL: log tails may hold NUL characters, and the order of keys is kept."""
-
 
 def _states(*names: str) -> CheckConstraint:
-    return CheckConstraint(f"state IN ({', '.join(repr(name) for name in names)})", name="state")
+    return one_of("state", *names)
 
 
 models = Table(
@@ -67,7 +62,7 @@ models = Table(
     Column("version", Integer, nullable=False),
     Column("digest", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("signature", _Json, nullable=False),
+    Column("signature", Json, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("pinned_at", Double),
     UniqueConstraint("name", "version"),
@@ -83,7 +78,7 @@ datasets = Table(
     Column("digest", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("format", Text, nullable=False),
-    Column("schema", _Json, nullable=False),
+    Column("schema", Json, nullable=False),
     Column("samples", BigInteger, nullable=False),
     Column("labelled", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
@@ -96,7 +91,7 @@ jobs = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("state", Text, nullable=False),
-    Column("spec", _Json, nullable=False),
+    Column("spec", Json, nullable=False),
     Column("model_id", Text, ForeignKey("models.id"), nullable=False),
     Column("model", Text, nullable=False),
     Column("model_digest", Text, nullable=False),
@@ -105,8 +100,8 @@ jobs = Table(
     Column("dataset_digest", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("revision", BigInteger, nullable=False),
-    Column("verdict", _Json),
-    Column("error", _Json),
+    Column("verdict", Json),
+    Column("error", Json),
     Column("dispatched_at", Double),
     Column("traceparent", Text),
     Column("created_at", Double, nullable=False),
@@ -126,9 +121,9 @@ computations = Table(
     metadata,
     Column("key", Text, primary_key=True),
     Column("op", Text, nullable=False),
-    Column("spec", _Json, nullable=False),
-    Column("inputs", _Json, nullable=False),
-    Column("key_parts", _Json, nullable=False),
+    Column("spec", Json, nullable=False),
+    Column("inputs", Json, nullable=False),
+    Column("key_parts", Json, nullable=False),
     Column("queue", Text, nullable=False),
     Column("environment", Text),
     Column("alone", Boolean, nullable=False),
@@ -146,10 +141,10 @@ computations = Table(
     Column("cancel", Boolean, nullable=False),
     Column("progress", Double, nullable=False),
     Column("doing", Text),
-    Column("outputs", _Json),
-    Column("report", _Json),
-    Column("error", _Json),
-    Column("reasons", _Json, nullable=False),
+    Column("outputs", Json),
+    Column("report", Json),
+    Column("error", Json),
+    Column("reasons", Json, nullable=False),
     Column("seconds", Double),
     Column("peak_memory", BigInteger),
     Column("created_at", Double, nullable=False),
@@ -184,15 +179,15 @@ steps = Table(
     Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
     Column("name", Text, primary_key=True),
     Column("op", Text, nullable=False),
-    Column("spec", _Json, nullable=False),
+    Column("spec", Json, nullable=False),
     Column("queue", Text, nullable=False),
     Column("optional", Boolean, nullable=False),
     Column("position", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("key", Text, ForeignKey("computations.key"), index=True),
     Column("hit", Boolean, nullable=False),
-    Column("why", _Json),
-    Column("error", _Json),
+    Column("why", Json),
+    Column("error", Json),
     _states("waiting", "ready", "leased", "done", "failed", "canceled"),
     CheckConstraint("state = 'canceled' OR (state = 'waiting') = (key IS NULL)", name="key"),
     CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
@@ -207,7 +202,7 @@ events = Table(
     Column("at", Double, nullable=False),
     Column("kind", Text, nullable=False),
     Column("step", Text),
-    Column("data", _Json, nullable=False),
+    Column("data", Json, nullable=False),
 )
 
 workers = Table(
@@ -215,13 +210,13 @@ workers = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("queues", _Json, nullable=False),
+    Column("queues", Json, nullable=False),
     Column("device", Text, nullable=False),
-    Column("isa", _Json, nullable=False),
+    Column("isa", Json, nullable=False),
     Column("threads", Integer, nullable=False),
     Column("memory", BigInteger, nullable=False),
     Column("environment", Text, nullable=False),
-    Column("versions", _Json, nullable=False),
+    Column("versions", Json, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False, index=True),
 )
@@ -232,7 +227,7 @@ idempotency = Table(
     Column("scope", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("body_hash", Text, nullable=False),
-    Column("response", _Json),
+    Column("response", Json),
     Column("created_at", Double, nullable=False, index=True),
 )
 
