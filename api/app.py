@@ -5,7 +5,7 @@ from __future__ import annotations
 from apiflask import APIFlask
 from flask import Response
 
-from api import auth, errors, formatting, tracing
+from api import assets, auth, errors, formatting, tracing
 from api.metrics import Metrics
 from api.openapi import complete
 from api.routes import artifacts, datasets, events, health, jobs, models, pages, passes, workers
@@ -32,9 +32,10 @@ BLUEPRINTS = (
 """Every group of routes, in the order of the docs."""
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+"""`blob:` is for pictures alone: a plot is drawn from its own SVG when it is saved as PNG."""
 _DESCRIPTION = (
     "Makes trained PyTorch models fast to run, and proves it: upload a model and samples, submit a job, poll it, "
     "fetch the artifact."
@@ -43,7 +44,14 @@ _DESCRIPTION = (
 
 def create_app(settings: Settings, database: Database, blobs: BlobStore, doorbell: Bell) -> APIFlask:
     """The WSGI app. What it works with is made by the caller, who also closes it."""
-    app = APIFlask(__name__, title="Burnish", version=__version__, docs_path=None, spec_path="/openapi.json")
+    app = APIFlask(
+        __name__,
+        title="Burnish",
+        version=__version__,
+        docs_path=None,
+        spec_path="/openapi.json",
+        static_folder=None,
+    )
     app.config.update(
         OPENAPI_VERSION="3.1.0",
         DESCRIPTION=_DESCRIPTION,
@@ -59,6 +67,7 @@ def create_app(settings: Settings, database: Database, blobs: BlobStore, doorbel
     app.extensions["burnish"] = Services(
         settings=settings, database=database, blobs=timed(blobs, metrics.stored), doorbell=doorbell
     )
+    assets.install(app)
     tracing.install(app)
     metrics.install(app)
     auth.install(app)

@@ -61,7 +61,7 @@ def _check() -> Response | None:
         return None
     if request.endpoint in _OPEN or accepted(_token(), services().settings.tokens):
         return None
-    if request.endpoint is not None and request.endpoint.startswith("pages.") and request.method in _SAFE:
+    if request.endpoint is not None and request.endpoint.startswith("pages") and request.method in _SAFE:
         return redirect(f"/login?next={quote(request.full_path.rstrip('?'))}", 303)
     raise Unauthorized(
         "This service needs a token, and the request has none that it accepts.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from api.chart import chart_of
 from api.documents import job_summary
 from api.errors import STATUS
 from api.job_actions import FINISHED, ring, whole
+from api.live_pages import live_fragment, live_page
 from api.paging import page
 from api.replies import unchanged
 from api.services import services
@@ -32,19 +32,19 @@ _PER_PAGE = 50
 @blueprint.get("/")
 def index() -> Response:
     """All jobs."""
-    return _live(**_jobs())
+    return live_page(**_jobs())
 
 
 @blueprint.get("/fragment")
 def index_fragment() -> Response:
     """What changes of that page."""
-    return _fragment(**_jobs())
+    return live_fragment(**_jobs())
 
 
 @blueprint.get("/jobs/<id>")
 def job(id: str) -> Response:
     """One job."""
-    return _live(**_job(id))
+    return live_page(**_job(id))
 
 
 @blueprint.get("/jobs/<id>/fragment")
@@ -52,7 +52,7 @@ def job_fragment(id: str) -> Response:
     """What changes of that page. A job that has not changed is not even read whole."""
     with services().database.read() as tx:
         etag = f"{id}.{jobs.version(tx, id)}"
-    return unchanged(etag) or _fragment(**_job(id))
+    return unchanged(etag) or live_fragment(**_job(id))
 
 
 @blueprint.post("/jobs/<id>/cancel")
@@ -163,27 +163,3 @@ def _basis(job: JobResource) -> str:
         "cosine": "cosine to the original's outputs",
     }[quality.metric]
     return f"The drop is of {measure}, on {quality.samples} samples the search never saw."
-
-
-def _live(name: str, **context: Any) -> Response:
-    body = render_template(f"{name}_fragment.html", **context)
-    etag = context.pop("etag", None) or _hash(body)
-    shown = render_template(f"{name}.html", fragment=f"{name}_fragment.html", etag=f'W/"{etag}"', **context)
-    response = Response(shown, mimetype="text/html")
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
-
-
-def _fragment(name: str, **context: Any) -> Response:
-    body = render_template(f"{name}_fragment.html", **context)
-    response = Response(body, mimetype="text/html")
-    response.set_etag(context.get("etag") or _hash(body), weak=True)
-    response.headers["Cache-Control"] = "private, no-store"
-    if context["unfinished"]:
-        response.headers["Retry-After"] = "1"
-    response.make_conditional(request)
-    return response
-
-
-def _hash(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()[:32]
