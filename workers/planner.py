@@ -1,6 +1,7 @@
 """From a recipe to the steps of its job.
 
-    capture ─ split ─┬─ (as-is) ──────────── lower@B ─ verify@B ─┐
+    capture ─ split ─┬─ profile
+                     ├─ (as-is) ──────────── lower@B ─ verify@B ─┐
                      └─ prune ─ distill ─ … ─ lower@B ─ verify@B ─┴─ measure      for every backend B
 
 A step's `spec`, the data that SQL keeps and `advance` reads:
@@ -43,6 +44,7 @@ def plan(job: Job, *, parameters: int, samples: int) -> list[PlannedStep]:
         inputs={"dataset": f"sha256:{job.dataset_digest}", "program": "capture.program"},
         seed=recipe.seed,
     )
+    writer.profile(wanted=any(settings.wants_profile() for each in found if each.asked for settings in each.passes))
     for variant in found:
         writer.variant(variant)
     writer.measure()
@@ -84,15 +86,28 @@ class _Writer:
             spec["unless"] = unless
         self.steps.append(PlannedStep(name=name, op=op, spec=spec, queue=self._queue, optional=may_fail))
 
+    def profile(self, *, wanted: bool) -> None:
+        """Time and sensitivity of each layer: for the report, and for the passes that decide by it."""
+        self.add(
+            "profile",
+            "profile",
+            inputs={"program": "capture.program", "calibration": "split.calibration"},
+            target=self._target,
+            may_fail=not wanted,
+        )
+
     def variant(self, variant: Variant) -> None:
         """The passes of a variant, and what turns its program into a contender, for each backend."""
         prefix = "" if variant.asked else f"{variant.name}/"
         program = "capture.program"
         for name, settings in zip(_step_names(variant), variant.passes, strict=True):
+            inputs = {"program": program, "original": "capture.program", "calibration": "split.calibration"}
+            if settings.wants_profile():
+                inputs["profile"] = "profile.profile"
             self.add(
                 prefix + name,
                 f"pass:{settings.name}",
-                inputs={"program": program, "original": "capture.program", "calibration": "split.calibration"},
+                inputs=inputs,
                 settings=settings.model_dump(mode="json"),
                 seed=self._recipe.seed,
                 may_fail=not variant.asked,

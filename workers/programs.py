@@ -25,6 +25,7 @@ __all__ = [
     "batch_range",
     "clean_archive",
     "example_inputs",
+    "flop_counter",
     "input_names",
     "load_program",
     "save_program",
@@ -181,10 +182,14 @@ def summary(program: ExportedProgram) -> tuple[int, int, dict[str, int]]:
 def _flops(program: ExportedProgram) -> int:
     low, _ = batch_range(program)
     inputs = example_inputs(program, low, seed=0)
-    counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
-    with counter, torch.no_grad():
+    with flop_counter() as counter, torch.no_grad():
         program.module()(*inputs)
-    return counter.get_total_flops() // low
+    return int(counter.get_total_flops()) // low
+
+
+def flop_counter() -> FlopCounterMode:
+    """Counts what runs in its block: multiply-adds times two, of convolutions, matrix products, attention and RNNs."""
+    return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
 
 
 def _rnn_flops(x: torch.Size, input_weights: torch.Size, hidden_weights: torch.Size, *_: object, **__: object) -> int:

@@ -123,6 +123,7 @@ _PASS = {"changed": True, "layers": [], "figures": {}, **_SIZE}
 STEPS: dict[str, Step] = {
     "capture": Scripted("capture", ("program",), {**_SIZE, "ops": {}}),
     "split": Scripted("split", ("calibration", "heldout"), {"samples": 8, "calibration": 4, "heldout": 4}),
+    "profile": Scripted("profile", ("profile",), {"layers": []}),
     "pass:prune": Scripted("pass:prune", ("program",), _PASS),
     "pass:distill": Scripted("pass:distill", ("program",), _PASS),
     "pass:quantize": Scripted("pass:quantize", ("program",), _PASS),

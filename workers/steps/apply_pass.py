@@ -9,6 +9,7 @@ from torch.export import ExportedProgram
 from burnish.errors import InternalError, UnsupportedModel
 from workers.datasets import read_samples
 from workers.passes.base import Applied, Pass, PassContext
+from workers.profile import Profile
 from workers.programs import batch_range, input_names, load_program, save_program, summary
 from workers.steps.base import Made, Step, StepContext
 
@@ -18,7 +19,8 @@ __all__ = ["ApplyPass"]
 class ApplyPass(Step):
     """Runs `pass:<name>`.
 
-    Inputs: `program` (to treat), `original` (as uploaded), `calibration`. Output: `program`.
+    Inputs: `program` (to treat), `original` (as uploaded), `calibration`, and `profile` if the settings ask for it.
+    Output: `program`.
     Report: `changed`, `layers`, `figures`, and `parameters` and `flops` of the result.
     """
 
@@ -41,6 +43,7 @@ class ApplyPass(Step):
         if reasons := self.runner.requires(program, settings):
             raise UnsupportedModel(" ".join(reasons), cure=f"Leave `{settings.name}` out.", where=settings.name)
         original = load_program(context.inputs["original"])
+        profile = context.inputs.get("profile")
         applied = self.runner.apply(
             program,
             settings,
@@ -50,6 +53,7 @@ class ApplyPass(Step):
                 seed=context.seed,
                 max_batch=batch_range(original)[1],
                 progress=context.progress,
+                profile=None if profile is None else Profile.read(profile),
             ),
         )
         _check_signature(settings.name, program, applied.program)
@@ -76,7 +80,7 @@ def _account(applied: Applied) -> dict[str, Any]:
     parameters, flops, _ = summary(applied.program)
     return {
         "changed": applied.changed,
-        "layers": [layer.model_dump(mode="json") for layer in applied.layers],
+        "layers": [layer.model_dump(mode="json", exclude_none=True) for layer in applied.layers],
         "figures": dict(applied.figures),
         "parameters": parameters,
         "flops": flops,

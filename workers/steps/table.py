@@ -9,6 +9,7 @@ from workers.steps.base import Step
 from workers.steps.capture import Capture
 from workers.steps.lower import Lower
 from workers.steps.measure import Measure
+from workers.steps.profile import ProfileStep
 from workers.steps.split import Split
 from workers.steps.verify import Verify
 
@@ -17,6 +18,7 @@ __all__ = ["BACKENDS", "STEPS"]
 STEPS: dict[str, Step] = {
     "capture": Capture(),
     "split": Split(),
+    "profile": ProfileStep(),
     **{f"pass:{name}": ApplyPass(runner) for name, runner in RUNNERS.items()},
     "lower": Lower(),
     "verify": Verify(),

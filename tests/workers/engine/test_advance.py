@@ -53,7 +53,7 @@ def test_a_commit_makes_ready_what_it_was_waited_for(scene: Scene) -> None:
     assert _states(scene, job_id)["split"] == "ready"
     scene.finish(job_id, "split")
     ready = {name for name, state in _states(scene, job_id).items() if state == "ready"}
-    assert ready == {"as-is/lower@inductor", "quantize"}
+    assert ready == {"profile", "as-is/lower@inductor", "quantize"}
 
 
 def test_the_last_step_ends_the_job_with_its_verdict(scene: Scene) -> None:

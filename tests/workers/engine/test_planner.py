@@ -33,7 +33,7 @@ def _passes(*entries: Any, backend: str = "onnxruntime") -> dict[str, Any]:
 def test_a_recipe_becomes_a_chain_of_its_passes_beside_the_program_as_it_is() -> None:
     steps = _plan(_passes({"prune": {"ratio": 0.3}}, "distill", "quantize"))
     assert list(steps) == [
-        "capture", "split",
+        "capture", "split", "profile",
         "as-is/lower@onnxruntime", "as-is/verify@onnxruntime",
         "prune", "distill", "quantize", "lower@onnxruntime", "verify@onnxruntime",
         "measure",
@@ -81,7 +81,7 @@ def test_only_what_depends_on_the_target_names_it() -> None:
     recipe = {**_passes("quantize"), "target": {"threads": 4, "batch": 8, "backend": "onnxruntime"}}
     steps = _plan(recipe)
     named = {name for name, step in steps.items() if step.spec["target"]}
-    assert named == {name for name in steps if "@" in name} | {"measure"}
+    assert named == {name for name in steps if "@" in name} | {"profile", "measure"}
     assert steps["measure"].spec["target"] == {"device": "cpu", "threads": 4, "batch": 8}
 
 
@@ -108,7 +108,7 @@ def test_the_measurement_takes_every_contender_that_did_not_drop_out() -> None:
 def test_what_the_user_asked_for_may_not_fail_silently() -> None:
     steps = _plan(_passes("quantize"))
     assert {name for name, step in steps.items() if step.optional} == {
-        "as-is/lower@onnxruntime", "as-is/verify@onnxruntime",
+        "profile", "as-is/lower@onnxruntime", "as-is/verify@onnxruntime",
     }  # fmt: skip
 
 
