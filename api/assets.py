@@ -1,9 +1,9 @@
-"""The files of the pages: style, scripts, plots. Their address holds a hash of all of them, so that they are kept for ever.
+"""The files of the pages: style, scripts, plots. Their address holds a hash of all of them: they are kept for ever.
 
-1. `url_for("static", filename=…)` gives `/static/<hash>/<file>`; a script that imports a neighbour by a relative address
-   stays within the same hash.
-2. Asked by the present hash, an answer may be kept for a year and is never asked for again. By another hash (a page from
-   before an upgrade, or from another API process) it is the present file, to be asked for again.
+1. `url_for("static", filename=…)` gives `/static/<hash>/<file>`. A script that imports a neighbour by a relative
+   address stays within the same hash.
+2. Asked by the present hash, an answer may be kept for a year and is never asked for again. By another hash (a page
+   from before an upgrade, or from another API process) it is the present file, to be asked for again.
 3. Texts are sent compressed, and so are pages.
 """
 
@@ -49,9 +49,7 @@ def install(app: APIFlask) -> None:
 @cache
 def _files() -> dict[str, _File]:
     """All files by name, in memory: together they are small, and a request can name no other."""
-    return {
-        path.relative_to(FOLDER).as_posix(): _read(path) for path in sorted(FOLDER.rglob("*")) if path.is_file()
-    }
+    return {path.relative_to(FOLDER).as_posix(): _read(path) for path in sorted(FOLDER.rglob("*")) if path.is_file()}
 
 
 @cache

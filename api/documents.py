@@ -7,7 +7,7 @@ from typing import Any
 
 from api.replies import moment
 from burnish.formats import DatasetSchema
-from burnish.recipe import JobSpec
+from burnish.recipe import Goal, JobSpec
 from burnish.resources import (
     DatasetResource,
     ErrorResource,
@@ -112,6 +112,7 @@ def _summary(job: Job, verdict: Verdict | None) -> dict[str, Any]:
         "outcome": verdict.outcome if verdict else None,
         "speedup": chosen.speedup_over_eager.value if chosen and chosen.speedup_over_eager else None,
         "drop": chosen.quality.drop.value if chosen and chosen.quality else None,
+        "goal": Goal.model_validate((job.spec.get("recipe") or {}).get("goal") or {}),
         "created_at": moment(job.created_at),
         "started_at": moment(job.started_at) if job.started_at is not None else None,
         "finished_at": moment(job.finished_at) if job.finished_at is not None else None,

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from burnish.aliases import AliasChange, AliasEntryResource, AliasResource
 from burnish.document import Document
-from burnish.recipe import JobSpec
+from burnish.recipe import Goal, JobSpec
 from burnish.results import Artifact, Signature, TensorSpec, Verdict
 from burnish.schedules import DecisionResource, FiringResource, ScheduleChange, ScheduleResource
 from burnish.webhooks import AttemptResource, DeliveryResource, WebhookChange, WebhookResource, WebhookSpec
@@ -38,9 +38,15 @@ __all__ = [
     "Page",
     "PassResource",
     "Problem",
+    "RecipeCheck",
+    "RecipeFault",
+    "RecipeQuestion",
     "ScheduleChange",
     "ScheduleResource",
     "StepResource",
+    "UploadOrder",
+    "UploadPart",
+    "UploadResource",
     "WebhookChange",
     "WebhookResource",
     "WebhookSpec",
@@ -162,6 +168,7 @@ class JobSummary(Document):
     speedup: float | None
     """Over eager, of the candidate handed back."""
     drop: float | None
+    goal: Goal = Goal()
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -251,3 +258,73 @@ class Problem(Document):
     where: str | None = None
     cure: str
     faults: tuple[FaultResource, ...] = ()
+
+
+class UploadOrder(Document):
+    """What is to be uploaded in parts."""
+
+    kind: Literal["model", "dataset"]
+    name: str = Field(min_length=1, max_length=100)
+    """What it is to be called. Models of one name are its versions."""
+    size: int = Field(ge=0)
+    """Bytes of the whole file."""
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """Of the whole file; other bytes than these are refused at the end."""
+
+
+class UploadPart(Document):
+    """A part that has arrived."""
+
+    number: int
+    """From 1."""
+    size: int
+    digest: str
+    """SHA-256 of its bytes."""
+
+
+class UploadResource(Document):
+    """An upload in parts."""
+
+    id: str
+    kind: Literal["model", "dataset"]
+    name: str
+    size: int
+    part_size: int
+    """Bytes of each part but the last."""
+    part_count: int
+    parts: tuple[UploadPart, ...]
+    """Those that have arrived; none of a completed upload."""
+    resource: str | None
+    """Id of the model or dataset that came of it, once it is completed."""
+    expires_at: datetime
+    """Each part that arrives moves this on."""
+    links: dict[str, str]
+
+
+class RecipeQuestion(Document):
+    """A recipe to check, as data or as YAML text, and what it is meant for."""
+
+    recipe: Any = None
+    yaml: str | None = None
+    """In place of `recipe`."""
+    model: str | None = None
+    """Id, name or `name:version`."""
+    dataset: str | None = None
+    """Id or name."""
+
+
+class RecipeFault(FaultResource):
+    """A fault of a recipe. `where` is its place inside the recipe, or `/model` or `/dataset`."""
+
+    line: int | None = None
+    """Of the YAML text, from 1."""
+
+
+class RecipeCheck(Document):
+    """What is known of a recipe without running it."""
+
+    recipe: Any
+    """As plain data, without what was left out; `null` if the YAML can't be read."""
+    yaml: str
+    """The same as YAML; the text that was sent, if it was YAML."""
+    faults: tuple[RecipeFault, ...]

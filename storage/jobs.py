@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import Select, delete, exists, or_, select, update
 
 from burnish.errors import Conflict, NotFound
 from storage import bindings, computations, events
@@ -36,6 +36,7 @@ __all__ = [
     "fail",
     "get",
     "list_",
+    "list_marks",
     "lock",
     "plan",
     "request_cancel",
@@ -87,18 +88,65 @@ def version(tx: Transaction, job_id: str) -> int:
 
 
 def list_(
-    tx: Transaction, *, after: str | None, limit: int, state: JobState | None = None, model: str | None = None
+    tx: Transaction,
+    *,
+    after: str | None,
+    limit: int,
+    state: JobState | None = None,
+    model: str | None = None,
+    outcome: str | None = None,
+    search: str | None = None,
 ) -> list[Job]:
-    """Jobs, newest first, older than the job `after`. `model` is an id (`mdl_…`) or a name (any version)."""
-    page = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+    """Jobs, newest first, older than the job `after`.
+
+    Args:
+        model: an id (`mdl_…`) or a name (any version).
+        outcome: of their verdict.
+        search: a part of the model's or the dataset's name, or of the job's id, in any case.
+    """
+    page = _listed(select(jobs), after, limit, state, model, outcome, search)
+    return [from_row(Job, row) for row in tx.execute(page)]
+
+
+def list_marks(
+    tx: Transaction,
+    *,
+    after: str | None,
+    limit: int,
+    state: JobState | None = None,
+    model: str | None = None,
+    outcome: str | None = None,
+    search: str | None = None,
+) -> list[tuple[str, str, float | None]]:
+    """Id, state and end of the jobs that `list_` gives, without reading their documents: what changes in a list."""
+    columns = select(jobs.c.id, jobs.c.state, jobs.c.finished_at)
+    found = tx.execute(_listed(columns, after, limit, state, model, outcome, search))
+    return [(row.id, row.state, row.finished_at) for row in found]
+
+
+def _listed(
+    columns: Select[Any],
+    after: str | None,
+    limit: int,
+    state: JobState | None,
+    model: str | None,
+    outcome: str | None,
+    search: str | None,
+) -> Select[Any]:
+    page = columns.order_by(jobs.c.id.desc()).limit(limit)
     if after is not None:
         page = page.where(jobs.c.id < after)
     if state is not None:
         page = page.where(jobs.c.state == state)
+    if outcome is not None:
+        page = page.where(jobs.c.outcome == outcome)
     if model is not None:
         named = select(models.c.id).where(or_(models.c.id == model, models.c.name == model))
         page = page.where(jobs.c.model_id.in_(named))
-    return [from_row(Job, row) for row in tx.execute(page)]
+    if search is not None:
+        shown = (jobs.c.model, jobs.c.dataset, jobs.c.id)
+        page = page.where(or_(*(column.icontains(search, autoescape=True) for column in shown)))
+    return page
 
 
 def plan(tx: Transaction, job_id: str, planned: Sequence[PlannedStep]) -> bool:
@@ -134,9 +182,11 @@ def stuck(tx: Transaction, limit: int) -> list[str]:
 
 def succeed(tx: Transaction, job_id: str, verdict: Mapping[str, Any]) -> bool:
     """running → succeeded. False if it isn't running any more (canceled meanwhile)."""
-    if not _move(tx, job_id, ("running",), state="succeeded", verdict=dict(verdict), finished_at=tx.now):
+    outcome = verdict.get("outcome")
+    done = {"state": "succeeded", "verdict": dict(verdict), "outcome": outcome, "finished_at": tx.now}
+    if not _move(tx, job_id, ("running",), **done):
         return False
-    events.add(tx, "job.succeeded", {"outcome": verdict.get("outcome")}, job_id=job_id)
+    events.add(tx, "job.succeeded", {"outcome": outcome}, job_id=job_id)
     _drop_steps(tx, job_id)
     return True
 

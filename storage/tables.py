@@ -107,6 +107,7 @@ jobs = Table(
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
     Column("finished_at", Double),
+    Column("outcome", Text),  # of the verdict, which is too long to look through
     _states("queued", "running", "canceling", "succeeded", "failed", "canceled"),
     CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
     CheckConstraint("(state = 'succeeded') = (verdict IS NOT NULL)", name="verdict"),
@@ -114,6 +115,7 @@ jobs = Table(
     CheckConstraint("(state IN ('succeeded', 'failed', 'canceled')) = (finished_at IS NOT NULL)", name="finished"),
     Index(None, "state", "id"),
     Index(None, "model_id", "id"),
+    Index(None, "outcome", "id"),
 )
 
 computations = Table(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from apiflask import APIBlueprint
 from flask import Response, request
+from pydantic import Field
 
 from api.bodies import json_of
 from api.documents import job_summary
@@ -32,7 +33,11 @@ class JobsQuery(PageQuery):
     state: Literal["queued", "running", "canceling", "succeeded", "failed", "canceled"] | None = None
     """Only jobs in this state."""
     model: str | None = None
-    """Only jobs of this model (its id)."""
+    """Only jobs of this model (its id, or its name for all its versions)."""
+    outcome: Literal["improved", "no_gain", "target_missed"] | None = None
+    """Only jobs with this verdict."""
+    search: str | None = Field(None, min_length=1, max_length=200)
+    """Only jobs with this in the name of their model or dataset, or in their id."""
 
 
 @blueprint.post("/jobs")
@@ -67,7 +72,13 @@ def list_jobs(query_data: JobsQuery) -> Response:
         return reply(
             page(
                 lambda limit: jobs.list_(
-                    tx, after=query_data.cursor, limit=limit, state=query_data.state, model=query_data.model
+                    tx,
+                    after=query_data.cursor,
+                    limit=limit,
+                    state=query_data.state,
+                    model=query_data.model,
+                    outcome=query_data.outcome,
+                    search=query_data.search,
                 ),
                 job_summary,
                 query_data.limit,
