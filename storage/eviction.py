@@ -15,7 +15,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, exists, func, select, update
 
 from storage import computations, products
-from storage.blob_uses import is_upload, taken_in, uploaded
+from storage.blob_uses import aliased, is_kept, taken_in, uploaded
 from storage.database import Transaction
 from storage.tables import blobs, jobs, models, steps
 from storage.tables import computations as table
@@ -27,9 +27,9 @@ _LIVE = ("queued", "running", "canceling")
 
 
 def cache_size(tx: Transaction) -> int:
-    """Bytes of the blobs that are neither uploads nor about to be removed."""
+    """Bytes of the blobs that are neither uploads, nor kept for an alias, nor about to be removed."""
     kept = select(func.coalesce(func.sum(blobs.c.size), 0)).where(
-        blobs.c.doomed_at.is_(None), ~uploaded(blobs.c.digest)
+        blobs.c.doomed_at.is_(None), ~uploaded(blobs.c.digest), ~aliased(blobs.c.digest)
     )
     return int(tx.execute(kept).scalar_one())
 
@@ -65,7 +65,7 @@ def evict(tx: Transaction, key: str) -> int | None:
 
 
 def _doom(tx: Transaction, digest: str) -> int:
-    if is_upload(tx, digest) or products.makers(tx, digest):
+    if is_kept(tx, digest) or products.makers(tx, digest):
         return 0
     doomed = update(blobs).where(blobs.c.digest == digest).values(doomed_at=tx.now).returning(blobs.c.size)
     return int(tx.execute(doomed).scalar_one_or_none() or 0)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, exists, select
 
-from storage.blob_uses import refers, taken_in, unreferred
+from storage.blob_uses import made_or_uploaded, taken_in, unreferred
 from storage.blobs import BlobStore
 from storage.database import Transaction
 from storage.tables import blobs, holds
@@ -58,7 +58,7 @@ def discard(tx: Transaction, store: BlobStore, digest: str) -> bool:
     first). Who holds it sees by `confirm` that it is gone. Raises `Unavailable` like `remove`.
     """
     _locked(tx, digest)
-    if refers(tx, digest):
+    if made_or_uploaded(tx, digest):
         return False
     _delete(tx, store, digest)
     return True
