@@ -8,7 +8,7 @@ from flask import Response
 from api import assets, auth, errors, formatting, tracing
 from api.metrics import Metrics
 from api.openapi import complete
-from api.routes import artifacts, datasets, events, health, jobs, models, pages, passes, workers
+from api.routes import artifacts, datasets, events, health, jobs, models, pages, passes, recipes, uploads, workers
 from api.services import Bell, Services
 from api.timed_blobs import timed
 from burnish import __version__
@@ -21,6 +21,8 @@ __all__ = ["create_app"]
 BLUEPRINTS = (
     models.blueprint,
     datasets.blueprint,
+    uploads.blueprint,
+    recipes.blueprint,
     jobs.blueprint,
     events.blueprint,
     artifacts.blueprint,

@@ -1,8 +1,9 @@
 """Completes the OpenAPI document that APIFlask collects from the routes.
 
 1. Schemas get plain names (`StepResource`, not `JobResource.StepResource`), each once.
-2. `x-body` of a route becomes its request body: media type → name of a schema, `bytes` or `text`; `x-content` the
-   same of its responses: status → media type → schema. `x-headers` are the request headers that it reads.
+2. `x-body` of a route becomes its request body: media type → name of a schema (or several, `A | B`),
+   `bytes`, `text` or `any` object; `x-content` the same of its responses: status → media type → schema. `x-headers` are
+   the request headers that it reads.
 3. Every error response is a problem document; those that any route can give are added to each.
 4. Documents (GET, JSON) have an ETag, take `If-None-Match` and may answer 304. Every POST takes `Idempotency-Key`.
 """
@@ -14,7 +15,7 @@ import re
 from typing import Any
 
 from burnish.recipe import JobSpec
-from burnish.resources import JobChange, Problem
+from burnish.resources import JobChange, Problem, RecipeQuestion, UploadOrder
 
 __all__ = ["complete"]
 
@@ -24,7 +25,7 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 _COMMON = {"401": "Token missing or not valid.", "403": "Sent by a page of another site.", "500": "A fault of Burnish.",
            "503": "A part of the service can't be reached, or is busy: see Retry-After."}  # fmt: skip
 _PROBES = ("/healthz", "/readyz")
-_RESOURCES = ("models", "datasets", "jobs", "artifacts", "passes", "workers")
+_RESOURCES = ("models", "datasets", "uploads", "recipes", "jobs", "artifacts", "passes", "workers")
 
 IDEMPOTENCY: JsonObject = {
     "name": "Idempotency-Key",
@@ -58,7 +59,7 @@ def complete(collected: JsonObject | str) -> JsonObject | str:
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPError", "ValidationError"):
         schemas.pop(unused, None)
-    for kind in (JobSpec, JobChange, Problem):
+    for kind in (JobSpec, JobChange, Problem, UploadOrder, RecipeQuestion):
         _register(schemas, kind.__name__, kind.model_json_schema(ref_template="#/components/schemas/{model}"))
     for path, operations in spec["paths"].items():
         for method in _METHODS:
@@ -147,6 +148,10 @@ def _content(schema: str) -> JsonObject:
         return {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
     if schema == "text":
         return {"schema": {"type": "string"}}
+    if schema == "any":
+        return {"schema": {"type": "object"}}
+    if " | " in schema:
+        return {"schema": {"anyOf": [_content(each)["schema"] for each in schema.split(" | ")]}}
     return {"schema": {"$ref": f"#/components/schemas/{schema}"}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -19,7 +19,7 @@ from storage import datasets, models, workers
 from storage.database import Transaction
 from storage.records import Dataset, Model
 
-__all__ = ["Order", "check", "job_change"]
+__all__ = ["Order", "check", "job_change", "recipe_faults"]
 
 RecordT = TypeVar("RecordT")
 
@@ -46,6 +46,33 @@ def check(tx: Transaction, document: Mapping[str, Any]) -> Order:
     Raises:
         InvalidSpec: with every fault and its path.
     """
+    seen = _look(tx, document)
+    if seen.faults or seen.spec is None or seen.model is None or seen.dataset is None:
+        raise InvalidSpec(seen.faults)
+    return Order(spec=seen.spec, model=seen.model, dataset=seen.dataset)
+
+
+def recipe_faults(tx: Transaction, recipe: object, model: str | None, dataset: str | None) -> list[Fault]:
+    """The faults that a job with this recipe would be refused for, as far as model and dataset are named. Changes
+    nothing. Paths are those inside the recipe; `/model` and `/dataset` are of the other two."""
+    document = {"recipe": recipe, "model": model, "dataset": dataset}
+    absent = {f"/{name}" for name in ("model", "dataset") if document[name] is None}
+    return [
+        replace(fault, where=fault.where.removeprefix("/recipe") or "/")
+        for fault in _look(tx, document).faults
+        if fault.where not in absent
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    spec: JobSpec | None
+    model: Model | None
+    dataset: Dataset | None
+    faults: list[Fault]
+
+
+def _look(tx: Transaction, document: Mapping[str, Any]) -> _Seen:
     faults: list[Fault] = []
     recipe = _recipe(document, faults)
     spec = _spec(document, recipe, faults)
@@ -56,9 +83,7 @@ def check(tx: Transaction, document: Mapping[str, Any]) -> Order:
         faults += _device_faults(tx, target)
     if model:
         faults += _model_faults(Signature.model_validate(model.signature), dataset, recipe, target)
-    if faults or spec is None or model is None or dataset is None:
-        raise InvalidSpec(faults)
-    return Order(spec=spec, model=model, dataset=dataset)
+    return _Seen(spec=spec, model=model, dataset=dataset, faults=faults)
 
 
 def job_change(document: Mapping[str, Any]) -> JobChange:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, Generic, TypeVar
 
@@ -29,10 +29,11 @@ from storage.blob_index import Hold
 from storage.blobs import Blob
 from storage.database import Transaction
 
-__all__ = ["Intake", "UploadQuery", "take"]
+__all__ = ["Intake", "UploadQuery", "discard", "receive", "register", "take"]
 
 FoundT = TypeVar("FoundT")
 RecordT = TypeVar("RecordT")
+Resource = ModelResource | DatasetResource
 
 
 class UploadQuery(Document):
@@ -48,7 +49,7 @@ class Intake(Generic[FoundT, RecordT]):
 
     inspect: Callable[[BinaryIO], FoundT]
     register: Callable[[Transaction, str, Blob, FoundT], RecordT]
-    show: Callable[[RecordT], ModelResource | DatasetResource]
+    show: Callable[[RecordT], Resource]
 
 
 def take(intake: Intake[FoundT, RecordT], name: str) -> Response:
@@ -59,20 +60,21 @@ def take(intake: Intake[FoundT, RecordT], name: str) -> Response:
         burnish.errors.TooLarge: over `BURNISH_MAX_UPLOAD`.
         burnish.errors.UserError: what `inspect` refuses.
     """
+    expect, limit = digest_of(request), services().settings.max_upload
     services().transfers.take()
     try:
-        held = _store()
-        try:
-            return _register(intake, name, held)
-        except UserError:
-            _discard(held)
-            raise
+        return register(intake, name, receive(chunks_of(request, limit), expect=expect, limit=limit))
     finally:
         services().transfers.give()
 
 
-def _store() -> Hold:
-    expect, limit = digest_of(request), services().settings.max_upload
+def receive(chunks: Iterable[bytes], *, expect: str | None, limit: int) -> Hold:
+    """Stores bytes and holds them.
+
+    Raises:
+        Refused: they don't have the digest announced (400).
+        burnish.errors.TooLarge: more than `limit` bytes.
+    """
     held: list[Hold] = []
 
     def hold(blob: Blob) -> None:
@@ -80,7 +82,7 @@ def _store() -> Hold:
             held.append(blob_index.hold(tx, blob))
 
     try:
-        services().blobs.put(chunks_of(request, limit), expect=expect, limit=limit, before=hold)
+        services().blobs.put(chunks, expect=expect, limit=limit, before=hold)
     except BlobCorrupt as error:
         raise Refused(
             400, f"The bytes that arrived don't have the digest {expect} announced.", cure="Send them again."
@@ -88,20 +90,38 @@ def _store() -> Hold:
     return held[-1]
 
 
-def _register(intake: Intake[FoundT, RecordT], name: str, held: Hold) -> Response:
-    with services().blobs.reader(held.blob.digest) as file:
-        found = intake.inspect(file)
-    with services().database.begin() as tx:
-        again = replayed(tx, body_hash(held.blob.digest))
-        if again:
-            return again
-        if not blob_index.confirm(tx, held):
-            raise Unavailable("What was uploaded was removed before it was registered.", cure="Send it again.")
-        resource = intake.show(intake.register(tx, name, held.blob, found))
-        return remember(tx, reply(resource, 201, headers={"Location": resource.links["self"]}))
+def register(
+    intake: Intake[FoundT, RecordT],
+    name: str,
+    held: Hold,
+    also: Callable[[Transaction, Resource], None] = lambda tx, resource: None,
+) -> Response:
+    """Inspects what was received and writes its row; `also` is called in the same transaction. What `inspect` refuses
+    is removed.
+
+    Raises:
+        burnish.errors.UserError: what `inspect` refuses.
+        burnish.errors.Unavailable: the bytes were removed meanwhile.
+    """
+    try:
+        with services().blobs.reader(held.blob.digest) as file:
+            found = intake.inspect(file)
+        with services().database.begin() as tx:
+            again = replayed(tx, body_hash(held.blob.digest))
+            if again:
+                return again
+            if not blob_index.confirm(tx, held):
+                raise Unavailable("What was uploaded was removed before it was registered.", cure="Send it again.")
+            resource = intake.show(intake.register(tx, name, held.blob, found))
+            also(tx, resource)
+            return remember(tx, reply(resource, 201, headers={"Location": resource.links["self"]}))
+    except UserError:
+        discard(held)
+        raise
 
 
-def _discard(held: Hold) -> None:
+def discard(held: Hold) -> None:
+    """Ends the hold and removes the bytes, unless something refers to them or somebody else holds them."""
     with services().database.begin() as tx:
         blob_index.confirm(tx, held)
         removal.remove(tx, services().blobs, held.blob.digest, before=math.inf)

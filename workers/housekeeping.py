@@ -10,7 +10,7 @@ import threading
 
 from burnish.errors import BurnishError
 from burnish.settings import Settings
-from storage import chores
+from storage import chores, uploads
 from storage.blobs import BlobStore, open_store
 from storage.collector import Collector
 from storage.database import Database
@@ -27,7 +27,7 @@ _UNFINISHED = 86400.0
 
 
 class Housekeeper:
-    """Collects blobs every minute, and sweeps every hour what dead writers left behind."""
+    """Collects expired uploads and blobs every minute, and sweeps every hour what dead writers left behind."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,6 +52,10 @@ class Housekeeper:
             burnish.errors.BurnishError: SQL or the store is away, or the store's address is wrong.
         """
         if self._due("collect", _COLLECT):
+            with self._database.begin() as tx:
+                expired = uploads.expire(tx)
+            if expired:
+                logger.info("Gave up %d uploads that had stood still", expired)
             done = Collector(
                 self._database, self._store(), keep=self._settings.keep, size=self._settings.cache_size
             ).once()

@@ -17,7 +17,7 @@ from storage.blobs import Blob
 from storage.database import Transaction
 from storage.records import Dataset
 
-__all__ = ["blueprint"]
+__all__ = ["INTAKE", "blueprint"]
 
 blueprint = APIBlueprint("datasets", __name__, url_prefix="/v1")
 
@@ -35,7 +35,7 @@ def _register(tx: Transaction, name: str, blob: Blob, schema: DatasetSchema) -> 
     )
 
 
-_INTAKE = Intake(inspect=inspect_dataset, register=_register, show=dataset_resource)
+INTAKE = Intake(inspect=inspect_dataset, register=_register, show=dataset_resource)
 
 
 @blueprint.post("/datasets")
@@ -51,7 +51,7 @@ def upload_dataset(query_data: UploadQuery) -> Response:
 
     The body is the file as it is: `inputs` (or one array per input of the model) and, if labelled, `targets`.
     """
-    return take(_INTAKE, query_data.name)
+    return take(INTAKE, query_data.name)
 
 
 @blueprint.get("/datasets")

@@ -18,7 +18,7 @@ from storage.blobs import Blob
 from storage.database import Transaction
 from storage.records import Model
 
-__all__ = ["blueprint"]
+__all__ = ["INTAKE", "blueprint"]
 
 blueprint = APIBlueprint("models", __name__, url_prefix="/v1")
 
@@ -28,7 +28,7 @@ def _register(tx: Transaction, name: str, blob: Blob, signature: Signature) -> M
     return models.create(tx, name=name, digest=blob.digest, size=blob.size, signature=document)
 
 
-_INTAKE = Intake(inspect=inspect_model, register=_register, show=model_resource)
+INTAKE = Intake(inspect=inspect_model, register=_register, show=model_resource)
 
 
 @blueprint.post("/models")
@@ -44,7 +44,7 @@ def upload_model(query_data: UploadQuery) -> Response:
 
     The body is the file as it is. Bytes that were uploaded under this name before are the same version again.
     """
-    return take(_INTAKE, query_data.name)
+    return take(INTAKE, query_data.name)
 
 
 @blueprint.get("/models")

@@ -11,7 +11,7 @@ import pytest
 
 from burnish.errors import Unavailable
 from burnish.settings import Settings
-from storage import blob_index
+from storage import blob_index, uploads
 from storage.blob_digest import Blob
 from storage.blobs import BlobStore, open_store
 from storage.database import Database
@@ -95,3 +95,18 @@ def test_a_store_that_is_away_is_told_and_tried_again(
     assert tried.acquire(timeout=30)
     keeper.stop()
     assert "not tidied" in caplog.text
+
+
+def test_an_upload_that_stands_still_is_given_up_with_its_parts(
+    keeper: Housekeeper, store: BlobStore, clock: Clock
+) -> None:
+    with keeper._database.begin() as tx:
+        upload = uploads.create(tx, kind="model", name="net", size=9, sha256=None)
+        held = blob_index.hold(tx, store.put([b"part"]))
+        uploads.add_part(tx, upload, 1, held)
+    clock.pass_(uploads.KEEP - 1)
+    keeper.once()
+    assert store.size(held.blob.digest) == 4
+    clock.pass_(61)
+    keeper.once()
+    assert store.size(held.blob.digest) is None
