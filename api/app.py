@@ -8,7 +8,7 @@ from flask import Response
 from api import assets, auth, errors, formatting, tracing
 from api.metrics import Metrics
 from api.openapi import complete
-from api.routes import artifacts, datasets, events, health, jobs, models, pages, passes, recipes, uploads, workers
+from api.routes import artifacts, datasets, events, health, jobs, models, pages, pages_jobs, passes, recipes, uploads, workers
 from api.services import Bell, Services
 from api.timed_blobs import timed
 from burnish import __version__
@@ -30,6 +30,7 @@ BLUEPRINTS = (
     workers.blueprint,
     health.blueprint,
     pages.blueprint,
+    pages_jobs.blueprint,
 )
 """Every group of routes, in the order of the docs."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from apiflask import APIFlask
 from markupsafe import Markup, escape
 
+from burnish.recipe import Goal
 from burnish.recipe.quantities import format_bytes, format_fraction, format_seconds
 from burnish.resources import JobSummary
 from burnish.results import Estimate, Limit
@@ -75,6 +76,12 @@ def took(job: JobSummary) -> str:
     return seconds(max((end - job.created_at).total_seconds(), 0.0))
 
 
+def short_clock(moment: datetime) -> str:
+    """The same without what a list does not need: `24 Nov 14:33`, with the year if it is another."""
+    shown = moment.astimezone(UTC)
+    return shown.strftime("%-d %b %H:%M" if shown.year == datetime.now(UTC).year else "%-d %b %Y %H:%M")
+
+
 def words(name: str) -> str:
     """`target_missed` → `target missed`."""
     return name.replace("_", " ")
@@ -94,6 +101,18 @@ def limit_words(limit: Limit) -> str:
     if limit.name == "max_latency":
         return f"A call takes {seconds(limit.value)}, limit {seconds(limit.limit)}"
     return f"Lower end of the speed-up {times(limit.value)}, has to be above {times(limit.limit)}"
+
+
+def goal_words(goal: Goal) -> str:
+    """A goal in one line."""
+    parts = [f"least {goal.minimize}"]
+    if goal.max_drop is not None:
+        parts.append(f"drop ≤ {points(goal.max_drop)}")
+    if goal.max_size is not None:
+        parts.append(f"size ≤ {size(goal.max_size)}")
+    if goal.max_latency is not None:
+        parts.append(f"time ≤ {seconds(goal.max_latency)}")
+    return ", ".join(parts)
 
 
 def prose(text: str | None) -> Markup:
@@ -142,6 +161,8 @@ FILTERS = (
     words,
     step_words,
     limit_words,
+    goal_words,
+    short_clock,
     pretty,
     prose,
     type_of,

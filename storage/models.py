@@ -13,7 +13,7 @@ from storage.ids import new_id
 from storage.records import Model, from_row
 from storage.tables import models
 
-__all__ = ["create", "get", "list_", "pin", "resolve", "unpin"]
+__all__ = ["create", "get", "list_", "names", "pin", "resolve", "unpin"]
 
 
 def create(tx: Transaction, *, name: str, digest: str, size: int, signature: Mapping[str, Any]) -> Model:
@@ -51,6 +51,11 @@ def list_(tx: Transaction, *, after: str | None, limit: int, name: str | None = 
     if name is not None:
         page = page.where(models.c.name == name)
     return [from_row(Model, row) for row in tx.execute(page)]
+
+
+def names(tx: Transaction, limit: int) -> list[str]:
+    """The names that models have, in their order."""
+    return list(tx.execute(select(models.c.name).distinct().order_by(models.c.name).limit(limit)).scalars())
 
 
 def pin(tx: Transaction, model_id: str) -> Model:

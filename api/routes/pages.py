@@ -11,11 +11,9 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from api.auth import accepted, keep_token
 from api.chart import chart_of
-from api.documents import job_summary
 from api.errors import STATUS
 from api.job_actions import FINISHED, ring, whole
 from api.live_pages import live_fragment, live_page
-from api.paging import page
 from api.replies import unchanged
 from api.services import services
 from burnish.errors import ERRORS
@@ -25,20 +23,6 @@ from storage import jobs
 __all__ = ["blueprint"]
 
 blueprint = APIBlueprint("pages", __name__, enable_openapi=False)
-
-_PER_PAGE = 50
-
-
-@blueprint.get("/")
-def index() -> Response:
-    """All jobs."""
-    return live_page(**_jobs())
-
-
-@blueprint.get("/fragment")
-def index_fragment() -> Response:
-    """What changes of that page."""
-    return live_fragment(**_jobs())
 
 
 @blueprint.get("/jobs/<id>")
@@ -109,20 +93,6 @@ def _local(address: str) -> str:
     parts = urlsplit(address)
     inside = not parts.scheme and not parts.netloc and address.startswith("/") and "\\" not in address
     return address if inside and not address.startswith("//") else "/"
-
-
-def _jobs() -> dict[str, Any]:
-    cursor = request.args.get("cursor")
-    with services().database.read() as tx:
-        found = page(lambda limit: jobs.list_(tx, after=cursor, limit=limit), job_summary, _PER_PAGE)
-    return {
-        "name": "jobs",
-        "jobs": found.items,
-        "next": found.next,
-        "unfinished": any(item.state not in FINISHED for item in found.items),
-        "fragment_url": "/fragment" + (f"?{request.query_string.decode()}" if cursor else ""),
-        "here": "jobs",
-    }
 
 
 def _job(id: str) -> dict[str, Any]:
