@@ -57,6 +57,8 @@ class Latency(Document):
     p95: float
     rounds: int
     calls: int
+    quantiles: dict[str, float] = {}
+    """Of single calls, by their share: `0.05`, `0.25`, `0.5`, `0.75`, `0.95`, `0.99`."""
 
 
 class Quality(Document):

@@ -6,16 +6,16 @@ in the order of commits: a reader that has seen event n never misses a later one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 
 from storage.database import Transaction
 from storage.records import Event, from_row
 from storage.tables import events, jobs, steps
 
-__all__ = ["KINDS", "Kind", "add", "of_job"]
+__all__ = ["KINDS", "Kind", "add", "last_of_job", "of_job"]
 
 Kind = Literal[
     "job.queued",
@@ -63,10 +63,21 @@ def add(
             _add(tx, kind, data, row.job_id, row.name)
 
 
-def of_job(tx: Transaction, job_id: str, after: int = 0, limit: int = 100) -> list[Event]:
-    """Events of a job with ids above `after`, oldest first."""
-    page = select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id).limit(limit)
+def of_job(tx: Transaction, job_id: str, after: int = 0, limit: int = 100, kinds: Sequence[Kind] = ()) -> list[Event]:
+    """Events of a job with ids above `after`, oldest first; only of these kinds, if some are named."""
+    page = _of(job_id, kinds).where(events.c.id > after).order_by(events.c.id).limit(limit)
     return [from_row(Event, row) for row in tx.execute(page)]
+
+
+def last_of_job(tx: Transaction, job_id: str, limit: int, kinds: Sequence[Kind] = ()) -> list[Event]:
+    """The newest of them, oldest first."""
+    page = _of(job_id, kinds).order_by(events.c.id.desc()).limit(limit)
+    return [from_row(Event, row) for row in tx.execute(page)][::-1]
+
+
+def _of(job_id: str, kinds: Sequence[Kind]) -> Select[Any]:
+    wanted = select(events).where(events.c.job_id == job_id)
+    return wanted.where(events.c.kind.in_(kinds)) if kinds else wanted
 
 
 def _add(tx: Transaction, kind: Kind, data: Mapping[str, Any], job_id: str, step: str | None) -> None:

@@ -35,6 +35,8 @@ UNTIMED_CALLS = 1
 WARM_UP_ROUNDS = 3
 STEADY = 0.05
 FEWEST_ROUNDS = 5
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Quantiles that are reported."""
 LOOK_EVERY = 5
 """Rounds between two looks at the intervals."""
 
@@ -85,6 +87,7 @@ class Rounds:
             p95=float(np.quantile(calls, 0.95)),
             rounds=len(self.seconds[name]),
             calls=calls.size,
+            quantiles={str(share): float(np.quantile(calls, share)) for share in SHARES},
         )
 
     def speedup(self, name: str, baseline: str) -> Estimate | None:
