@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, delete, exists, or_, select, update
+from sqlalchemy import Select, delete, exists, func, or_, select, update
 
 from burnish.errors import Conflict, NotFound
 from storage import bindings, computations, events
@@ -33,6 +33,7 @@ from storage.turns import AGEING
 
 __all__ = [
     "create",
+    "extend",
     "fail",
     "get",
     "list_",
@@ -153,12 +154,22 @@ def plan(tx: Transaction, job_id: str, planned: Sequence[PlannedStep]) -> bool:
     """queued → running, with all steps waiting. False if it isn't queued: a duplicate doorbell, or canceled."""
     if not _move(tx, job_id, ("queued",), state="running", started_at=tx.now, dispatched_at=None):
         return False
+    _add_steps(tx, job_id, planned, first=0)
+    return True
+
+
+def extend(tx: Transaction, job_id: str, planned: Sequence[PlannedStep]) -> None:
+    """Gives a running job, which the caller holds by `lock`, more steps behind those it has."""
+    count = tx.execute(select(func.count()).select_from(steps).where(steps.c.job_id == job_id)).scalar_one()
+    _add_steps(tx, job_id, planned, first=count)
+
+
+def _add_steps(tx: Transaction, job_id: str, planned: Sequence[PlannedStep], first: int) -> None:
     waiting = {"job_id": job_id, "state": "waiting", "hit": False}
-    for position, step in enumerate(planned):
+    for position, step in enumerate(planned, first):
         fixed = {"name": step.name, "op": step.op, "spec": dict(step.spec), "queue": step.queue}
         tx.execute(steps.insert().values(**waiting, **fixed, optional=step.optional, position=position))
     events.add(tx, "job.planned", {"steps": [step.name for step in planned]}, job_id=job_id)
-    return True
 
 
 def unplanned(tx: Transaction, limit: int, redispatch: float = 60.0) -> list[str]:

@@ -7,19 +7,23 @@ job runs from its first step to its verdict in one transaction.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from burnish.errors import Unavailable
 from burnish.recipe import JobSpec
-from storage import datasets, jobs, models, steps
+from storage import datasets, firings, jobs, models, steps
 from storage.database import Transaction
 from storage.records import Job, Step
+from storage.steps import PlannedStep
 from workers.binding import Bound, LeftOut, bound, settled
+from workers.contest import contest_of
 from workers.failure import error_of
 from workers.keys import Key, KeyMaker
 from workers.outcome import verdict_of
-from workers.planner import plan
+from workers.planner import more_steps, plan
+from workers.promotion_settling import settle
+from workers.promotion_steps import face_off, is_face_off, remeasurement
 
 __all__ = ["advance", "advance_all", "take_up"]
 
@@ -35,8 +39,9 @@ def take_up(tx: Transaction, job_id: str, keys: KeyMaker) -> None:
 
     def start() -> None:
         if job.state == "queued":
-            model, dataset = models.get(tx, job.model_id), datasets.get(tx, job.dataset_id)
-            jobs.plan(tx, job_id, plan(job, parameters=model.signature["parameters"], samples=dataset.samples))
+            contest = contest_of(firings.of_job(tx, job_id))
+            again = contest.champion if contest and contest.remeasures else None
+            jobs.plan(tx, job_id, remeasurement(job, again) if again else plan(job))
         advance(tx, job_id, keys)
 
     job = jobs.lock(tx, job_id)
@@ -76,13 +81,30 @@ def advance(tx: Transaction, job_id: str, keys: KeyMaker) -> None:
             jobs.fail(tx, job_id, {**(failed.error or {}), "step": failed.name})
             return
         if all(step.state in ("done", "failed", "canceled") for step in every.values()):
-            original_size = models.get(tx, job.model_id).size
-            verdict = verdict_of(JobSpec.model_validate(job.spec), every, original_size)
-            jobs.succeed(tx, job_id, verdict.model_dump(mode="json"))
-            return
+            if _ended(tx, job, every):
+                return
+            continue
         free = [step for step in every.values() if step.state == "waiting" and settled(step, every)]
         if not _bind(tx, job, [(step, bound(step, every)) for step in free], keys):
             return
+
+
+def _ended(tx: Transaction, job: Job, every: Mapping[str, Step]) -> bool:
+    """Ends a job whose steps have all ended, or gives it more steps."""
+    firing = firings.of_job(tx, job.id)
+    contest = contest_of(firing)
+    more: list[PlannedStep] = []
+    if not is_face_off(every) and not (contest and contest.remeasures):
+        more = more_steps(job, every, datasets.get(tx, job.dataset_id).samples)
+    if not more:
+        verdict = verdict_of(JobSpec.model_validate(job.spec), every, models.get(tx, job.model_id).size)
+        more = face_off(job, every, contest, verdict)
+        if not more:
+            if jobs.succeed(tx, job.id, verdict.model_dump(mode="json")):
+                settle(tx, job, firing, verdict)
+            return True
+    jobs.extend(tx, job.id, more)
+    return False
 
 
 def _fatal(every: Iterable[Step]) -> Step | None:

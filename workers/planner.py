@@ -4,6 +4,9 @@
                      ├─ (as-is) ──────────── lower@B ─ verify@B ─┐
                      └─ prune ─ distill ─ … ─ lower@B ─ verify@B ─┴─ measure      for every backend B
 
+A recipe with passes has all its steps from the start. A goal without passes begins with capture, split and profile;
+each round of its search (`workers/search.py`) adds variants and a measurement of its own, when all before has ended.
+
 A step's `spec`, the data that SQL keeps and `advance` reads:
 
     settings   after defaults
@@ -16,38 +19,46 @@ A step's `spec`, the data that SQL keeps and `advance` reads:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from burnish.recipe import JobSpec, Recipe
-from storage.records import Job
+from burnish.recipe import Backend, JobSpec, Recipe
+from storage.records import Job, Step
 from storage.steps import PlannedStep
-from workers.ladder import Variant, variants
+from workers.search import next_round
+from workers.variants import Variant, of_recipe
 
-__all__ = ["contender_name", "plan"]
+__all__ = ["contender_name", "more_steps", "plan"]
 
 
-def plan(job: Job, *, parameters: int, samples: int) -> list[PlannedStep]:
-    """The steps of a job, in an order in which each comes after its inputs.
+def plan(job: Job) -> list[PlannedStep]:
+    """The first steps of a job, in an order in which each comes after its inputs."""
+    recipe = JobSpec.model_validate(job.spec).recipe
+    writer = _Writer(recipe)
+    writer.begin(job)
+    if recipe.passes:
+        for variant in of_recipe(recipe):
+            writer.variant(variant, recipe.target.backends)
+        writer.measure("measure")
+    return writer.steps
+
+
+def more_steps(job: Job, every: Mapping[str, Step], samples: int) -> list[PlannedStep]:
+    """What a job whose steps have all ended has to do next; nothing, if it is complete.
 
     Args:
-        parameters: weights of the model, from its signature.
         samples: samples of the dataset.
     """
     recipe = JobSpec.model_validate(job.spec).recipe
-    found = variants(recipe, parameters, samples)
+    if recipe.passes or (found := next_round(recipe, every, samples)) is None:
+        return []
     writer = _Writer(recipe)
-    writer.add("capture", "capture", inputs={"model": f"sha256:{job.model_digest}"})
-    writer.add(
-        "split",
-        "split",
-        inputs={"dataset": f"sha256:{job.dataset_digest}", "program": "capture.program"},
-        seed=recipe.seed,
-    )
-    writer.profile(wanted=any(settings.wants_profile() for each in found if each.asked for settings in each.passes))
-    for variant in found:
-        writer.variant(variant)
-    writer.measure()
+    for variant in found.variants:
+        writer.variant(variant, found.backends)
+    for contender in found.again:
+        writer.again(contender)
+    measured = sum(step.op == "measure" for step in every.values())
+    writer.measure(f"measure-{measured + 1}" if measured else "measure", may_fail=measured > 0)
     return writer.steps
 
 
@@ -86,19 +97,26 @@ class _Writer:
             spec["unless"] = unless
         self.steps.append(PlannedStep(name=name, op=op, spec=spec, queue=self._queue, optional=may_fail))
 
-    def profile(self, *, wanted: bool) -> None:
-        """Time and sensitivity of each layer: for the report, and for the passes that decide by it."""
+    def begin(self, job: Job) -> None:
+        """What every job begins with. The profile is for the report, and for the passes that decide by it."""
+        self.add("capture", "capture", inputs={"model": f"sha256:{job.model_digest}"})
+        self.add(
+            "split",
+            "split",
+            inputs={"dataset": f"sha256:{job.dataset_digest}", "program": "capture.program"},
+            seed=self._recipe.seed,
+        )
         self.add(
             "profile",
             "profile",
             inputs={"program": "capture.program", "calibration": "split.calibration"},
             target=self._target,
-            may_fail=not wanted,
+            may_fail=not any(settings.wants_profile() for settings in self._recipe.passes),
         )
 
-    def variant(self, variant: Variant) -> None:
+    def variant(self, variant: Variant, backends: Sequence[Backend]) -> None:
         """The passes of a variant, and what turns its program into a contender, for each backend."""
-        prefix = "" if variant.asked else f"{variant.name}/"
+        prefix = variant.prefix
         program = "capture.program"
         for name, settings in zip(_step_names(variant), variant.passes, strict=True):
             inputs = {"program": program, "original": "capture.program", "calibration": "split.calibration"}
@@ -114,8 +132,8 @@ class _Writer:
             )
             program = f"{prefix}{name}.program"
         # With one backend asked for by name, its failure on the user's own passes is the answer, not a refusal.
-        may_fail = not variant.asked or len(self._recipe.target.backends) > 1
-        for backend in self._recipe.target.backends:
+        may_fail = not variant.asked or len(backends) > 1
+        for backend in backends:
             self._contender(variant, backend, prefix, program, may_fail)
 
     def _contender(self, variant: Variant, backend: str, prefix: str, program: str, may_fail: bool) -> None:
@@ -143,17 +161,23 @@ class _Writer:
         )
         self._contenders.append((contender_name(variant.name, backend), backend, prefix))
 
-    def measure(self) -> None:
+    def again(self, contender: str) -> None:
+        """One of an earlier round of the search, to be measured beside the new ones."""
+        variant, _, backend = contender.rpartition("@")
+        self._contenders.append((contender, backend, f"{variant}/"))
+
+    def measure(self, name: str, *, may_fail: bool = False) -> None:
         """One measurement of all that verified."""
         artifacts = {
             f"artifact.{name}": f"{prefix}lower@{backend}.artifact" for name, backend, prefix in self._contenders
         }
         self.add(
-            "measure",
+            name,
             "measure",
             inputs={"original": "capture.program", "heldout": "split.heldout", **artifacts},
             settings={"contenders": [{"name": name, "backend": backend} for name, backend, _ in self._contenders]},
             target=self._target,
+            may_fail=may_fail,
             optional=list(artifacts),
             unless={f"artifact.{name}": f"{prefix}verify@{backend}" for name, backend, prefix in self._contenders},
         )

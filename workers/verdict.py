@@ -9,8 +9,9 @@
 3. It is *within the limits* if its drop on held-out data is at most `max_drop` (`DEFAULT_MAX_DROP` where none is
    given), its file at most `max_size`, and its median at most `max_latency`. The estimates themselves are compared;
    intervals are reported.
-4. `improved`: one gains within the limits. Of those, latency: the lowest median; where intervals of the speed-up over
-   eager overlap with that one's, which is a tie, the smallest file. Size: the smallest file, then the lowest median.
+4. `improved`: one gains within the limits. Of those, latency: the highest speed-up over eager, which a search may have
+   measured in another run; where intervals overlap with that one's, which is a tie, the smallest file. Size: the
+   smallest file, then the highest speed-up.
 5. `target_missed`: some gain, none of them within the limits. The nearest misses the fewest limits, and the worst of
    those by the least share; for each limit it misses, the advice is the value that would let it pass.
 6. `no_gain`: none gains. The original is handed back.
@@ -45,7 +46,6 @@ class _Standing:
     speedup: Estimate
     """Over the better of eager and compiled; over eager when size is minimized."""
     over_eager: Estimate
-    median: float
     size: int
     drop: float
     gains: bool
@@ -83,7 +83,7 @@ def decide(
         chosen, limits = best.candidate, best.limits
         outcome, sentence = "improved", improved(chosen, size)
     elif gaining:
-        nearest = min(gaining, key=lambda standing: (*standing.distance, standing.median))
+        nearest = min(gaining, key=lambda standing: (*standing.distance, -standing.over_eager.value))
         limits = nearest.limits
         outcome, sentence = "target_missed", target_missed(nearest.candidate, limits)
     else:
@@ -118,7 +118,6 @@ def _standing(goal: Goal, candidate: Candidate, original_size: int | None) -> _S
         candidate=candidate,
         speedup=speedup,
         over_eager=over_eager,
-        median=latency.median.value,
         size=artifact.size,
         drop=quality.drop.value,
         gains=speedup.low > _least_gain(goal) and (smaller or goal.minimize == "latency"),
@@ -162,10 +161,10 @@ def _up(value: float, digits: int) -> float:
 def _best(goal: Goal, within: Sequence[_Standing]) -> _Standing:
     """Rule 4."""
     if goal.minimize == "size":
-        return min(within, key=lambda standing: (standing.size, standing.median, standing.candidate.name))
-    fastest = min(within, key=lambda standing: standing.median)
+        return min(within, key=lambda standing: (standing.size, -standing.over_eager.value, standing.candidate.name))
+    fastest = max(within, key=lambda standing: standing.over_eager.value)
     tied = [standing for standing in within if standing.over_eager.high >= fastest.over_eager.low]
-    return min(tied, key=lambda standing: (standing.size, standing.drop, standing.median, standing.candidate.name))
+    return min(tied, key=lambda standing: (standing.size, standing.drop, standing.candidate.name))
 
 
 def _estimated_size(candidates: Sequence[Candidate]) -> int | None:

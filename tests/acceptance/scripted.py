@@ -121,7 +121,7 @@ _SIZE = {"parameters": 10, "flops": 20}
 _PASS = {"changed": True, "layers": [], "figures": {}, **_SIZE}
 
 STEPS: dict[str, Step] = {
-    "capture": Scripted("capture", ("program",), {**_SIZE, "ops": {}}),
+    "capture": Scripted("capture", ("program",), {**_SIZE, "ops": {"aten.linear.default": 1}}),
     "split": Scripted("split", ("calibration", "heldout"), {"samples": 8, "calibration": 4, "heldout": 4}),
     "profile": Scripted("profile", ("profile",), {"layers": []}),
     "pass:prune": Scripted("pass:prune", ("program",), _PASS),

@@ -59,14 +59,14 @@ def test_an_error_of_the_user_is_final_at_once(running: Service) -> None:
 
 
 def test_a_variant_that_can_not_be_made_is_one_contender_less(running: Service) -> None:
-    ladder = {"target": {"backend": "inductor"}}
-    job = running.ended(running.submit({"pass:prune": {"raise": "user"}}, ladder).id)
+    search = {"target": {"backend": "inductor"}}
+    job = running.ended(running.submit({"pass:prune": {"raise": "user"}}, search).id)
     assert job.state == "succeeded", running.story(job.id)
     assert job.verdict is not None
     refused = {each["name"]: each["refused"] for each in job.verdict["candidates"] if each["refused"]}
-    assert list(refused) == ["prune+distill+quantize@inductor"]
-    assert "The script says so" in refused["prune+distill+quantize@inductor"]
-    assert running.steps(job.id)["prune+distill+quantize/distill"].state == "canceled"
+    assert list(refused) == ["prune50+distill+int8@inductor"]
+    assert "The script says so" in refused["prune50+distill+int8@inductor"]
+    assert running.steps(job.id)["prune50+distill+int8/distill"].state == "canceled"
 
 
 def test_a_step_that_runs_too_long_is_ended_and_not_tried_again(here: Service) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.acceptance.service import QUANTIZE, Service
-from workers.ladder import AS_IS
+from workers.variants import AS_IS
 
 
 def test_a_job_runs_from_its_submission_to_its_verdict(anywhere: Service) -> None:

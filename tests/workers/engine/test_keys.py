@@ -14,7 +14,7 @@ from workers.keys import KeyMaker
 
 CATALOGUE = Catalogue(
     steps={
-        "capture": Facts(modules=("workers.ladder",), libraries=("torch",)),
+        "capture": Facts(modules=("workers.variants",), libraries=("torch",)),
         "lower": Facts(modules=("workers.planner",), libraries=("torch",)),
         "measure": Facts(modules=("workers.planner",), libraries=(), alone=True),
     },

@@ -1,0 +1,173 @@
+"""The search of a goal without passes: which variants to try next, from what the ones before came to. Pure.
+
+Round 1 tries the program as it is and every rounding that suits its operators, on every backend of the target.
+Each later round prunes a share of the channels, units and heads, recovers by distillation, and rounds as the best of
+round 1 did: first half of them, then more if that kept the quality and was faster, else less, halving the gap. Only
+backends that came close to the fastest are tried again.
+
+It ends when the gap is small, when pruning gains nothing or finds nothing to prune, after `MOST_ROUNDS`, or when the
+steps so far took longer than the goal's `search_time`. The same reports lead to the same search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from burnish.passes import Distill, PassSettings, Prune, Quantize
+from burnish.recipe import DEFAULT_MAX_DROP, Backend, Recipe
+from burnish.results import Candidate
+from storage.records import Step
+from workers.outcome import candidates
+from workers.variants import Variant, searched
+
+__all__ = ["Round", "next_round"]
+
+MOST_ROUNDS = 4
+_CLOSE = 0.85
+"""Share of the best speed-up from which on a backend is tried again."""
+_SMALL_GAP = 0.13
+_FIRST_RATIO = 0.5
+_GAIN = 1.03
+"""What a stronger variant must gain over a weaker one to be worth going on."""
+_TRAINING = 2e10
+"""Weights × samples × epochs of one recovery, so that it takes about the same time whatever the model."""
+_MOST_EPOCHS = 20
+_LOW_BIT_WEIGHTS = 50_000
+"""Weights from which on fewer than 8 bits are tried: below, reading them costs nothing."""
+
+_CONVOLUTIONS = ("aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten.conv_transpose")
+_PRODUCTS = ("aten.linear", "aten.addmm", "aten.lstm", "aten.gru", "aten.rnn", "aten.matmul", "aten.mm")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What to try next, and what to measure it against."""
+
+    variants: tuple[Variant, ...]
+    backends: tuple[Backend, ...]
+    again: tuple[str, ...] = ()
+    """Names of the contenders of earlier rounds that are measured once more, beside the new ones."""
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A contender that was measured."""
+
+    name: str
+    variant: str
+    backend: str
+    speedup: float
+    good: bool
+    """True if its quality holds."""
+
+
+def next_round(recipe: Recipe, every: Mapping[str, Step], samples: int) -> Round | None:
+    """The next round of a search; `None` when it is over.
+
+    Args:
+        every: all steps of the job by name, all ended.
+        samples: samples of the dataset.
+    """
+    capture = every["capture"].report or {}
+    parameters = int(capture.get("parameters", 0))
+    rounds = sum(step.op == "measure" for step in every.values())
+    if rounds == 0:
+        plain = (searched(), *(searched(each) for each in _roundings(capture.get("ops", {}), parameters)))
+        return Round(plain, recipe.target.backends)
+    if rounds >= MOST_ROUNDS or sum(step.seconds or 0.0 for step in every.values()) > recipe.goal.search_time:
+        return None
+    tried = list(_measured(recipe, every))
+    ratio = _next_ratio(tried, every)
+    if ratio is None:
+        return None
+    base = _base(tried)
+    rounding = [_settings_of(every[f"{base.variant}/quantize"])] if f"{base.variant}/quantize" in every else []
+    recovery = Distill(epochs=_epochs(parameters, samples))
+    variant = searched(Prune(ratio=ratio), recovery, *rounding)
+    return Round((variant,), _close(tried, recipe.target.backends), (base.name, *_best_pruned(tried, every, base)))
+
+
+def _roundings(ops: Mapping[str, int], parameters: int) -> Iterator[PassSettings]:
+    """Roundings that can pay for a program of these operators, the one that changes least first."""
+    convolves, multiplies = (any(op.startswith(kinds) for op in ops) for kinds in (_CONVOLUTIONS, _PRODUCTS))
+    if multiplies:
+        yield Quantize(weights="int8", activations="dynamic")
+    if convolves or multiplies:
+        yield Quantize(weights="int8", activations="int8")
+    if multiplies and parameters >= _LOW_BIT_WEIGHTS:
+        yield Quantize(weights="int4", rounding="gptq")
+
+
+def _measured(recipe: Recipe, every: Mapping[str, Step]) -> Iterator[_Tried]:
+    limit = DEFAULT_MAX_DROP if recipe.goal.max_drop is None else recipe.goal.max_drop
+    for each in candidates(every):
+        if each.refused is None and each.variant != "original" and _speedup(each) is not None:
+            good = each.quality is not None and each.quality.drop.value <= limit
+            yield _Tried(each.name, each.variant, each.backend, _speedup(each) or 0.0, good)
+
+
+def _speedup(candidate: Candidate) -> float | None:
+    return None if candidate.speedup_over_eager is None else candidate.speedup_over_eager.value
+
+
+def _ratio_of(variant: str, every: Mapping[str, Step]) -> float | None:
+    """The share that a variant prunes; `None` if it prunes nothing."""
+    step = every.get(f"{variant}/prune")
+    return None if step is None else float(step.spec["settings"]["ratio"])
+
+
+def _base(tried: Sequence[_Tried]) -> _Tried:
+    """The fastest of round 1 whose quality holds. Only that of round 1 carries no ratio in its name."""
+    plain = [each for each in tried if not each.variant.startswith("prune")]
+    return max(plain, key=lambda each: (each.good, each.speedup, each.name))
+
+
+def _next_ratio(tried: Sequence[_Tried], every: Mapping[str, Step]) -> float | None:
+    """The next share to prune, between the largest that worked and the smallest that did not."""
+    if not any(not each.variant.startswith("prune") for each in tried):
+        return None
+    base = _base(tried)
+    known = {step.name.rpartition("/")[0] for step in every.values() if step.op == "pass:prune"}
+    works, fails = [0.0], [1.0]
+    speeds = {0.0: base.speedup}
+    for variant in sorted(known):
+        ratio = _ratio_of(variant, every)
+        assert ratio is not None
+        fastest = max((each.speedup for each in tried if each.variant == variant and each.good), default=0.0)
+        step = every[f"{variant}/prune"]
+        if step.state != "done" or not (step.report or {}).get("changed", True):
+            return None
+        if fastest > base.speedup:
+            works.append(ratio)
+            speeds[ratio] = fastest
+        else:
+            fails.append(ratio)
+    if not known:
+        return _FIRST_RATIO
+    low, high = max(works), min(fails)
+    below = max((speed for ratio, speed in speeds.items() if ratio < low), default=0.0)
+    if high - low <= _SMALL_GAP or (low and speeds[low] < _GAIN * below):
+        return None
+    return round((low + high) / 2, 2)
+
+
+def _close(tried: Sequence[_Tried], backends: Sequence[Backend]) -> tuple[Backend, ...]:
+    """The backends whose best speed-up comes close to the best of all."""
+    best = {name: max((each.speedup for each in tried if each.backend == name), default=0.0) for name in backends}
+    return tuple(name for name in backends if best[name] >= _CLOSE * max(best.values()))
+
+
+def _best_pruned(tried: Sequence[_Tried], every: Mapping[str, Step], base: _Tried) -> Iterator[str]:
+    """The fastest pruned contender so far whose quality holds, if it beats the base."""
+    good = [each for each in tried if each.good and _ratio_of(each.variant, every) is not None]
+    if good and (best := max(good, key=lambda each: (each.speedup, each.name))).speedup > base.speedup:
+        yield best.name
+
+
+def _settings_of(step: Step) -> Quantize:
+    return Quantize.model_validate(step.spec["settings"])
+
+
+def _epochs(parameters: int, samples: int) -> int:
+    return max(1, min(_MOST_EPOCHS, round(_TRAINING / max(1, parameters * samples))))
