@@ -36,7 +36,8 @@ SETTLE_SECONDS = 0.01
 class Measure(Step):
     """Measures all contenders of a job in one run.
 
-    Settings: `contenders`, a list of `{name, backend}`; optional: the fields of `protocol.Plan`.
+    Settings: `contenders`, a list of `{name, backend}`; optional: the fields of `protocol.Plan`, and `champion`, the
+    name of the contender that the others are compared with besides the original.
     Inputs: `original`, `heldout`, and `artifact.<name>` for each contender that has one.
     Report: `environment`, and `contenders` by name with latency, speed-ups, memory and load time, or `refused`.
     """
@@ -61,7 +62,7 @@ class Measure(Step):
             line_up.pin(cores)
             rounds = measure(
                 line_up.running,
-                BASELINES,
+                (*BASELINES, *_champion(context)),
                 _plan(context),
                 lambda share, doing: context.progress(0.3 + 0.7 * share, doing),
             )
@@ -121,11 +122,13 @@ class LineUp:
             memory = self.running[name].peak_memory()
         except ContenderFailed as failure:
             return {"refused": f"measuring: {failure}."}
-        over = {baseline: rounds.speedup(name, baseline) for baseline in BASELINES}
+        over = {baseline: rounds.speedup(name, baseline) for baseline in rounds.baselines}
         return {
             "latency": rounds.latency(name).model_dump(mode="json"),
             **{
-                f"speedup_over_{baseline}": None if ratio is None or name == baseline else ratio.model_dump(mode="json")
+                f"speedup_over_{baseline.partition('@')[0]}": None
+                if ratio is None or name == baseline
+                else ratio.model_dump(mode="json")
                 for baseline, ratio in over.items()
             },
             "peak_memory": memory,
@@ -192,6 +195,11 @@ def environment(target: Target, load: float) -> Environment:
         load=load,
         versions=dict(machine.versions),
     )
+
+
+def _champion(context: StepContext) -> tuple[str, ...]:
+    champion = context.settings.get("champion")
+    return () if champion is None else (champion,)
 
 
 def _entries(context: StepContext) -> Iterator[Entry]:

@@ -33,7 +33,8 @@ QUALITY_BATCH = 64
 class Verify(Step):
     """Checks one artifact.
 
-    Inputs: `program` (what the artifact was made from), `original`, `artifact`, `heldout`.
+    Inputs: `program` (what the artifact was made from), `original`, `artifact`, `heldout`. Without `program`, of an
+    artifact that an earlier job has verified, only quality is judged.
     Report: `quality`, `checks`, `load_seconds`, `discordant` and `mcnemar_p`; or `refused` with the reason.
     """
 
@@ -66,7 +67,10 @@ def verify(contender: Contender, context: StepContext) -> dict[str, Any]:
     Raises:
         Refused, ContenderFailed: it is wrong.
     """
-    original, program = (load_program(context.inputs[role]) for role in ("original", "program"))
+    original = load_program(context.inputs["original"])
+    if "program" not in context.inputs:
+        return judge(contender, original, context)
+    program = load_program(context.inputs["program"])
     samples = read_samples(context.inputs["heldout"], input_names(original))
     inputs = [each.numpy() for each in samples.inputs]
     targets = None if samples.targets is None else samples.targets.numpy()
@@ -90,14 +94,42 @@ def verify(contender: Contender, context: StepContext) -> dict[str, Any]:
         lambda share, doing: context.progress(0.1 + 0.6 * share, doing),
     )
     context.progress(0.7, "judging quality on held-out data")
+    quality = _quality(contender, wanted, inputs, targets, size, context.seed)
+    return {**quality, "checks": checks, "needed_db": tolerance.floats_db, "load_seconds": seconds}
+
+
+def judge(contender: Contender, original: ExportedProgram, context: StepContext) -> dict[str, Any]:
+    """Quality on held-out data of an artifact that was verified by an earlier job, maybe for another version.
+
+    Raises:
+        Refused, ContenderFailed: it does not take the original's inputs, or gives outputs of another form.
+    """
+    samples = read_samples(context.inputs["heldout"], input_names(original))
+    inputs = [each.numpy() for each in samples.inputs]
+    targets = None if samples.targets is None else samples.targets.numpy()
+    size = _within(max(context.target.batch, QUALITY_BATCH), batch_range(original))
+    context.progress(0.0, "running the original")
+    wanted = in_batches(_runner(original), inputs, size)
+    context.progress(0.3, "loading the artifact")
+    seconds = contender.load(SECONDS)
+    context.progress(0.5, "judging quality on held-out data")
+    return {**_quality(contender, wanted, inputs, targets, size, context.seed), "checks": [], "load_seconds": seconds}
+
+
+def _quality(
+    contender: Contender,
+    wanted: Sequence[Array],
+    inputs: Sequence[Array],
+    targets: Array | None,
+    size: int,
+    seed: int,
+) -> dict[str, Any]:
     given = in_batches(lambda part: contender.check(part, 1, SECONDS)[0], inputs, size)
+    _require_same_form(wanted, given)
     _require_finite(wanted, given)
-    found = assess(wanted, given, targets, context.seed)
+    found = assess(wanted, given, targets, seed)
     return {
         "quality": found.quality.model_dump(mode="json"),
-        "checks": checks,
-        "needed_db": tolerance.floats_db,
-        "load_seconds": seconds,
         "discordant": [found.only_original, found.only_candidate],
         "mcnemar_p": found.mcnemar_p,
     }
@@ -146,6 +178,12 @@ def _program_db(original: ExportedProgram, program: ExportedProgram, inputs: Seq
 def _within(size: int, batches: tuple[int, int | None]) -> int:
     low, high = batches
     return max(low, size if high is None else min(size, high))
+
+
+def _require_same_form(wanted: Sequence[Array], given: Sequence[Array]) -> None:
+    forms = [[each.shape[1:] for each in outputs] for outputs in (wanted, given)]
+    if forms[0] != forms[1]:
+        raise Refused(f"outputs: on held-out data, samples have the shapes {forms[1]}, the original's {forms[0]}.")
 
 
 def _require_finite(wanted: Sequence[Array], given: Sequence[Array]) -> None:
