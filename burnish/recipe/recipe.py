@@ -57,13 +57,31 @@ def _entry_schema() -> dict[str, Any]:
         "oneOf": [
             {
                 "type": "object",
-                "properties": {name: kind.model_json_schema()},
+                "properties": {name: _whole(kind.model_json_schema())},
                 "required": [name],
                 "additionalProperties": False,
             }
             for name, kind in PASSES.items()
         ]
     }
+
+
+def _whole(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same schema with what it refers to in its own `$defs` put in place: those end at its door."""
+    definitions = schema.pop("$defs", {})
+
+    def placed(part: Any) -> Any:
+        if isinstance(part, list):
+            return [placed(each) for each in part]
+        if not isinstance(part, dict):
+            return part
+        name = str(part.get("$ref", "")).removeprefix("#/$defs/")
+        if name in definitions:
+            return {**placed(definitions[name]), **{key: value for key, value in part.items() if key != "$ref"}}
+        return {key: placed(value) for key, value in part.items()}
+
+    found: dict[str, Any] = placed(schema)
+    return found
 
 
 PassEntry = Annotated[

@@ -1,6 +1,8 @@
 """The recipe language: what it reads, what it refuses, and where it says the fault is."""
 
 import itertools
+import json
+import re
 
 import pytest
 
@@ -107,3 +109,9 @@ def test_canonical_json_is_one_text_per_value() -> None:
 def test_canonical_json_refuses_what_has_no_single_text() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json(float("nan"))
+
+
+def test_the_schema_stands_alone_also_where_settings_have_parts_of_their_own() -> None:
+    text = json.dumps(Recipe.model_json_schema())
+    used = set(re.findall(r'"#/\$defs/(\w+)"', text))
+    assert used <= set(Recipe.model_json_schema()["$defs"])
