@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, select, update
 
+from storage import outbox
 from storage.database import Transaction
 from storage.records import Event, from_row
 from storage.tables import events, jobs, steps
@@ -84,3 +85,11 @@ def _add(tx: Transaction, kind: Kind, data: Mapping[str, Any], job_id: str, step
     grow = update(jobs).where(jobs.c.id == job_id).values(revision=jobs.c.revision + 1).returning(jobs.c.revision)
     revision = tx.execute(grow).scalar_one()
     tx.execute(events.insert().values(job_id=job_id, id=revision, at=tx.now, kind=kind, step=step, data=dict(data)))
+    if kind == "job.succeeded" or kind == "job.failed" or kind == "job.canceled":
+        outbox.publish(tx, kind, lambda: _told(tx, job_id, data))
+
+
+def _told(tx: Transaction, job_id: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What webhooks are told of the end of a job."""
+    row = tx.execute(select(jobs.c.state, jobs.c.model, jobs.c.dataset).where(jobs.c.id == job_id)).one()
+    return {"job": job_id, "state": row.state, "model": row.model, "dataset": row.dataset, **data}

@@ -100,7 +100,7 @@ alias_entries = Table(
     Column("at", Double, nullable=False),
     UniqueConstraint("model", "alias", "revision"),
     one_of("action", "set", "promoted", "rolled_back"),
-    Index("ix_alias_entries_kept", "digest", postgresql_where=text("kept"), sqlite_where=text("kept")),
+    Index(None, "digest"),
 )
 
 aliases = Table(

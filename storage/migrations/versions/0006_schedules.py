@@ -79,13 +79,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_alias_entries"),
         sa.UniqueConstraint("model", "alias", "revision", name="uq_alias_entries_model_alias_revision"),
     )
-    op.create_index(
-        "ix_alias_entries_kept",
-        "alias_entries",
-        ["digest"],
-        postgresql_where=sa.text("kept"),
-        sqlite_where=sa.text("kept"),
-    )
+    op.create_index("ix_alias_entries_digest", "alias_entries", ["digest"])
     op.create_table(
         "schedules",
         sa.Column("id", sa.Text(), nullable=False),
