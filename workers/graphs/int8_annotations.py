@@ -16,8 +16,9 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from workers.graphs.affine_batch_norms import make_batch_norms_affine
+from workers.graphs.static_ranges import EntropyObserver, PercentileObserver
 
-__all__ = ["Int8Annotations", "tail"]
+__all__ = ["CONVOLUTIONS", "LINEARS", "Calibration", "Int8Annotations", "tail"]
 
 aten = torch.ops.aten
 
@@ -51,6 +52,14 @@ EXACT = frozenset(
 )
 """Ops whose result holds only elements of their input: it keeps the input's scale, and nothing is lost."""
 
+Calibration = Literal["minmax", "histogram", "percentile", "entropy"]
+_OBSERVERS = {
+    "minmax": MinMaxObserver,
+    "histogram": HistogramObserver,
+    "percentile": PercentileObserver,
+    "entropy": EntropyObserver,
+}
+
 EPS = float(torch.finfo(torch.float32).eps)
 
 
@@ -69,20 +78,19 @@ class Int8Annotations(Quantizer):  # type: ignore[misc]  # torchao ships no type
 
     Args:
         layers: the convolutions and linear layers to treat, by node name.
-        calibration: `minmax` or `histogram`, as in `burnish.passes.Quantize`.
+        calibration: as in `burnish.passes.Quantize`.
         weight_bits: 8, or 7 on machines whose int8 kernels saturate (`workers/isa.py`).
     """
 
-    def __init__(self, layers: frozenset[str], calibration: Literal["minmax", "histogram"], weight_bits: int) -> None:
+    def __init__(self, layers: frozenset[str], calibration: Calibration, weight_bits: int) -> None:
         super().__init__()
         self._layers = layers
-        observer = HistogramObserver if calibration == "histogram" else MinMaxObserver
         self._activation = QuantizationSpec(
             dtype=torch.uint8,
             quant_min=0,
             quant_max=255,
             qscheme=torch.per_tensor_affine,
-            observer_or_fake_quant_ctr=observer.with_args(eps=EPS),
+            observer_or_fake_quant_ctr=_OBSERVERS[calibration].with_args(eps=EPS),
         )
         limit = 2 ** (weight_bits - 1) - 1
         self._weight = QuantizationSpec(

@@ -8,7 +8,9 @@ The *low-bit form* of a weight, on standard operators only, so that eager PyTorc
 
 - `codes`, shape (outputs, columns): integers of `bits` bits, one byte each. A backend packs them in its artifact.
 - `scales` and `zeros`, shape (outputs, columns / group): one pair for `group` neighbours in a row; weight =
-  (code - zero) * scale. Without `zeros` the codes are symmetric around 0.
+  (code - zero) * scale. Without `zeros` the codes are symmetric around 0. A scale may be negative: then the code
+  without a counterpart (-8 of 4 bits) stands for the greatest weight. Zeros are codes: they lie in their range.
+- `group` is a power of two of at least 16, or the row: 8-bit weights have one scale per output channel.
 - The slice cuts the columns that were added to fill the last group; the view gives a convolution's weight its shape.
   The first dimension of the weight is `outputs`: linear (out, in), convolution (out, in / groups, …), embedding
   (rows, width), and the matrices of LSTM and GRU (gates, in).
@@ -61,6 +63,12 @@ class LowBitWeight:
     def columns_used(self) -> int:
         """Columns without those that fill the last group."""
         return int(torch.Size(self.shape[1:]).numel())
+
+    @property
+    def packed_bytes(self) -> int:
+        """Of the codes, packed without the columns that fill the last group, the scales, and zero points as codes."""
+        codes = self.codes.shape[0] * self.columns_used + (0 if self.zeros is None else self.zeros.numel())
+        return -(-codes * self.bits // 8) + 4 * self.scales.numel()
 
     def dequantized(self) -> torch.Tensor:
         """The float32 weight, of shape `shape`."""

@@ -64,7 +64,7 @@ def test_several_faults_come_in_one_problem_document_each_with_its_path_and_cure
             "priorty": 1,
             "recipe": {
                 "target": {"device": "cuda", "backend": "tensorrt"},
-                "passes": [{"quantize": {"weights": "int3"}}, {"prune": {"ratio": 2}}],
+                "passes": [{"quantize": {"weights": "int5"}}, {"prune": {"ratio": 2}}],
             },
         },
     )
