@@ -13,7 +13,7 @@ from storage.ids import new_id
 from storage.records import from_row
 from storage.tables import firings, jobs, schedules
 
-__all__ = ["Firing", "add", "decide", "freed", "get", "last", "of_job", "of_schedule", "start", "waits"]
+__all__ = ["Firing", "add", "decide", "end_waiting", "freed", "get", "last", "of_job", "of_schedule", "start", "waits"]
 
 _LIVE = ("queued", "running", "canceling")
 
@@ -101,6 +101,12 @@ def start(tx: Transaction, firing: Firing, **values: Any) -> Firing:
     """Ends the waiting of an entry, one way or the other. The caller holds the schedule's row."""
     tx.execute(update(firings).where(firings.c.id == firing.id, firings.c.outcome == "waiting").values(**values))
     return get(tx, firing.id)
+
+
+def end_waiting(tx: Transaction, schedule_id: str, reason: str) -> None:
+    """Lets a firing that waits be skipped, if there is one. The caller holds the schedule's row."""
+    waiting = update(firings).where(firings.c.schedule_id == schedule_id, firings.c.outcome == "waiting")
+    tx.execute(waiting.values(outcome="skipped", reason=reason))
 
 
 def decide(tx: Transaction, firing: Firing, decision: Mapping[str, Any]) -> None:

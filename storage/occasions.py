@@ -16,11 +16,12 @@ from storage.database import Transaction
 from storage.records import WorkerRow
 from storage.tables import datasets, models
 
-__all__ = ["LIBRARIES", "look", "news"]
+__all__ = ["LIBRARIES", "Look", "look", "news"]
 
 LIBRARIES = ("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "openvino", "nncf", "executorch")
 """Distributions that a result's speed or its bytes depend on, where a worker reports them."""
 Look = dict[str, Any]
+"""Plain data; two that are equal look the same."""
 
 
 def look(tx: Transaction, spec: ScheduleSpec) -> Look | None:

@@ -16,11 +16,12 @@ from sqlalchemy import delete, select, update
 
 from burnish.errors import Conflict, NotFound
 from burnish.recipe import ScheduleSpec, Trigger
-from storage import occasions, timing
+from storage import firings, occasions, timing
 from storage.database import Transaction
 from storage.ids import new_id
 from storage.records import from_row
-from storage.tables import firings, schedules
+from storage.tables import firings as history
+from storage.tables import schedules
 
 __all__ = [
     "Schedule",
@@ -119,8 +120,7 @@ def pause(tx: Transaction, ref: str) -> Schedule:
     found = _one(tx, ref, locked=True)
     if found.state == "paused":
         return found
-    waiting = update(firings).where(firings.c.schedule_id == found.id, firings.c.outcome == "waiting")
-    tx.execute(waiting.values(outcome="skipped", reason="The schedule was paused while it waited."))
+    firings.end_waiting(tx, found.id, "The schedule was paused while it waited.")
     return _write(tx, found, {"state": "paused", "next_at": None, "updated_at": tx.now})
 
 
@@ -138,7 +138,7 @@ def resume(tx: Transaction, ref: str) -> Schedule:
 def remove(tx: Transaction, ref: str) -> None:
     """Deletes a schedule and its history. Its jobs stay, and promote nothing any more. Raises `NotFound`."""
     found = _one(tx, ref, locked=True)
-    tx.execute(delete(firings).where(firings.c.schedule_id == found.id))
+    tx.execute(delete(history).where(history.c.schedule_id == found.id))
     tx.execute(delete(schedules).where(schedules.c.id == found.id))
 
 

@@ -1,4 +1,5 @@
-"""The tick: `python -m workers.tick`. Reaps lapsed leases, and rings for whatever is due and nobody took.
+"""The tick: `python -m workers.tick`. Reaps lapsed leases, fires schedules, rings for whatever is due and nobody took,
+and sends what webhooks are to be told.
 
 Two of them may run at once: each thing they do is a conditional change in SQL. The broker may lose all it holds: the
 tick leaves a mark there, and if the mark is gone, everything that is due is rung for at once.
@@ -22,6 +23,7 @@ from storage.database import Database
 from storage.doorbell import Doorbell
 from workers.dispatch import REDISPATCH, ring_jobs, ring_steps
 from workers.housekeeping import Housekeeper
+from workers.schedules import Scheduler
 from workers.tracing import about_job
 
 __all__ = ["Tick", "main"]
@@ -40,15 +42,17 @@ class Tick:
         self._database, self._doorbell = database, doorbell
         self._broker = redis.Redis.from_url(broker_url, socket_timeout=2, socket_connect_timeout=2)
         self._undelivered = False
+        self._scheduler = Scheduler(database)
 
     def once(self) -> None:
-        """Reaps, then rings.
+        """Reaps, fires schedules, then rings.
 
         Raises:
             Unavailable: SQL or the broker is away; the next round does what this one could not.
         """
         with self._database.begin() as tx:
             waiting = computations.reap(tx)
+        self._scheduler.once()
         redispatch = 0.0 if self._broker_was_wiped() or self._undelivered else REDISPATCH
         self._undelivered = not ring_jobs(self._database, self._doorbell, redispatch)
         self._undelivered |= not ring_steps(self._database, self._doorbell, redispatch)
