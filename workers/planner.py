@@ -1,6 +1,6 @@
 """From a recipe to the steps of its job.
 
-    capture ─ split ─┬─ profile
+    capture ─ split ─┬─ profile, preflight
                      ├─ (as-is) ──────────── lower@B ─ verify@B ─┐
                      └─ prune ─ distill ─ … ─ lower@B ─ verify@B ─┴─ measure      for every backend B
 
@@ -37,6 +37,7 @@ def plan(job: Job) -> list[PlannedStep]:
     writer = _Writer(recipe)
     writer.begin(job)
     if recipe.passes:
+        writer.preflight()
         for variant in of_recipe(recipe):
             writer.variant(variant, recipe.target.backends)
         writer.measure("measure")
@@ -112,6 +113,21 @@ class _Writer:
             inputs={"program": "capture.program", "calibration": "split.calibration"},
             target=self._target,
             may_fail=not any(settings.wants_profile() for settings in self._recipe.passes),
+        )
+
+    def preflight(self) -> None:
+        """The chain on a handful of samples: what can't work fails the job at once."""
+        inputs = {"program": "capture.program", "calibration": "split.calibration"}
+        if any(settings.wants_profile() for settings in self._recipe.passes):
+            inputs["profile"] = "profile.profile"
+        recipe = self._recipe.model_dump(mode="json")
+        self.add(
+            "preflight",
+            "preflight",
+            inputs=inputs,
+            settings={"passes": recipe["passes"], "backends": list(self._recipe.target.backends)},
+            target=self._target,
+            seed=self._recipe.seed,
         )
 
     def variant(self, variant: Variant, backends: Sequence[Backend]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from burnish.document import Document
 
@@ -29,6 +29,10 @@ class PassSettings(Document):
         """True if this pass may stand somewhere after `earlier`."""
         return earlier.name not in cls.never_after
 
+    def conflict_with(self, earlier: PassSettings) -> str | None:
+        """Why it may not stand in one recipe with an earlier pass, where names alone don't tell; `None`: it may."""
+        return None
+
     def least_size_factor(self) -> float:
         """The smallest share of the parameters' bytes that this pass can leave, for spotting goals out of reach."""
         return 1.0
@@ -36,3 +40,11 @@ class PassSettings(Document):
     def wants_profile(self) -> bool:
         """True if it decides by the measured time or sensitivity of each layer: the job then has a `profile` step."""
         return False
+
+    def shrunk(self) -> Self:
+        """The same treatment with the least work that still shows whether it can be done, for the pre-flight."""
+        return self
+
+    def work(self, samples: int) -> float:
+        """How its running time grows with the calibration samples and its own settings, in a unit of its own."""
+        return float(samples) if self.needs else 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ class Distill(PassSettings):
     name: ClassVar[str] = "distill"
     summary: ClassVar[str] = "Recovers quality by training against the original's outputs on the calibration data."
     needs: ClassVar[frozenset[Need]] = frozenset({"calibration"})
-    never_after: ClassVar[frozenset[str]] = frozenset({"quantize"})
+    never_after: ClassVar[frozenset[str]] = frozenset({"quantize", "cache"})
 
     epochs: int = Field(10, ge=1, le=10_000)
     """Passes over the calibration data."""
@@ -29,3 +29,9 @@ class Distill(PassSettings):
     """Samples per step."""
     augment: bool = True
     """Mixes pairs of samples and adds small noise to them, so that a small calibration set covers more."""
+
+    def shrunk(self) -> Self:
+        return self.model_copy(update={"epochs": 1})
+
+    def work(self, samples: int) -> float:
+        return float(samples * self.epochs)

@@ -124,6 +124,7 @@ STEPS: dict[str, Step] = {
     "capture": Scripted("capture", ("program",), {**_SIZE, "ops": {"aten.linear.default": 1}}),
     "split": Scripted("split", ("calibration", "heldout"), {"samples": 8, "calibration": 4, "heldout": 4}),
     "profile": Scripted("profile", ("profile",), {"layers": []}),
+    "preflight": Scripted("preflight", (), {"passes": [], "estimate": 1.0}),
     "pass:prune": Scripted("pass:prune", ("program",), _PASS),
     "pass:distill": Scripted("pass:distill", ("program",), _PASS),
     "pass:quantize": Scripted("pass:quantize", ("program",), _PASS),

@@ -9,6 +9,7 @@ from workers.steps.base import Step
 from workers.steps.capture import Capture
 from workers.steps.lower import Lower
 from workers.steps.measure import Measure
+from workers.steps.preflight import Preflight
 from workers.steps.profile import ProfileStep
 from workers.steps.split import Split
 from workers.steps.verify import Verify
@@ -19,6 +20,7 @@ STEPS: dict[str, Step] = {
     "capture": Capture(),
     "split": Split(),
     "profile": ProfileStep(),
+    "preflight": Preflight(),
     **{f"pass:{name}": ApplyPass(runner) for name, runner in RUNNERS.items()},
     "lower": Lower(),
     "verify": Verify(),

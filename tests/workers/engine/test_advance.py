@@ -53,7 +53,7 @@ def test_a_commit_makes_ready_what_it_was_waited_for(scene: Scene) -> None:
     assert _states(scene, job_id)["split"] == "ready"
     scene.finish(job_id, "split")
     ready = {name for name, state in _states(scene, job_id).items() if state == "ready"}
-    assert ready == {"profile", "as-is/lower@inductor", "quantize"}
+    assert ready == {"profile", "preflight", "as-is/lower@inductor", "quantize"}
 
 
 def test_the_last_step_ends_the_job_with_its_verdict(scene: Scene) -> None:
@@ -121,15 +121,15 @@ def test_the_failure_of_a_step_that_was_asked_for_fails_the_job_and_names_it(sce
 def test_the_failure_of_a_variant_that_was_only_tried_is_a_refusal(scene: Scene) -> None:
     job_id = scene.submit({"target": {"backend": "inductor"}})
     scene.take_up(job_id)
-    scene.finish(job_id, "capture", "split")
-    scene.fail(job_id, "prune+distill+quantize/prune")
+    scene.finish(job_id, "capture", "split", "profile")
+    scene.fail(job_id, "int8/quantize")
     scene.run(job_id)
     job = scene.job(job_id)
     assert job.state == "succeeded"
     assert job.verdict is not None
     refused = {each["name"]: each["refused"] for each in job.verdict["candidates"] if each["refused"]}
-    assert list(refused) == ["prune+distill+quantize@inductor"]
-    assert "It can't be treated." in refused["prune+distill+quantize@inductor"]
+    assert list(refused) == ["int8@inductor"]
+    assert "It can't be treated." in refused["int8@inductor"]
 
 
 def test_a_job_whose_advance_breaks_fails_and_does_not_stop_the_others(

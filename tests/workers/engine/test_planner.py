@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from burnish.passes import Prune
-from burnish.recipe import JobSpec
+from burnish.recipe import JobSpec, Target
 from storage.records import Job
 from storage.steps import PlannedStep
 from workers.planner import plan
@@ -32,7 +32,7 @@ def _passes(*entries: Any, backend: str = "onnxruntime") -> dict[str, Any]:
 def test_a_recipe_becomes_a_chain_of_its_passes_beside_the_program_as_it_is() -> None:
     steps = _plan(_passes({"prune": {"ratio": 0.3}}, "distill", "quantize"))
     assert list(steps) == [
-        "capture", "split", "profile",
+        "capture", "split", "profile", "preflight",
         "as-is/lower@onnxruntime", "as-is/verify@onnxruntime",
         "prune", "distill", "quantize", "lower@onnxruntime", "verify@onnxruntime",
         "measure",
@@ -57,7 +57,7 @@ def test_every_step_comes_after_all_it_reads_from() -> None:
 def test_every_backend_of_auto_is_tried_for_every_variant() -> None:
     steps = _plan(_passes("quantize", backend="auto"))
     lowered = [name for name in steps if "lower@" in name]
-    assert lowered == ["as-is/lower@inductor", "as-is/lower@onnxruntime", "lower@inductor", "lower@onnxruntime"]
+    assert lowered == [f"{prefix}lower@{backend}" for prefix in ("as-is/", "") for backend in Target().backends]
 
 
 def test_a_pass_that_comes_twice_has_a_number() -> None:
@@ -81,13 +81,13 @@ def test_only_what_depends_on_the_target_names_it() -> None:
     recipe = {**_passes("quantize"), "target": {"threads": 4, "batch": 8, "backend": "onnxruntime"}}
     steps = _plan(recipe)
     named = {name for name, step in steps.items() if step.spec["target"]}
-    assert named == {name for name in steps if "@" in name} | {"profile", "measure"}
+    assert named == {name for name in steps if "@" in name} | {"profile", "preflight", "measure"}
     assert steps["measure"].spec["target"] == {"device": "cpu", "threads": 4, "batch": 8}
 
 
 def test_the_seed_goes_to_the_passes_and_the_split_alone() -> None:
     steps = _plan({**_passes("quantize"), "seed": 7})
-    assert {name for name, step in steps.items() if step.spec["seed"] == 7} == {"split", "quantize"}
+    assert {name for name, step in steps.items() if step.spec["seed"] == 7} == {"split", "preflight", "quantize"}
 
 
 def test_the_model_and_the_dataset_enter_by_digest() -> None:
@@ -99,7 +99,7 @@ def test_the_model_and_the_dataset_enter_by_digest() -> None:
 def test_the_measurement_takes_every_contender_that_did_not_drop_out() -> None:
     measure = _plan(_passes("quantize", backend="auto"))["measure"].spec
     names = [each["name"] for each in measure["settings"]["contenders"]]
-    assert names == ["as-is@inductor", "as-is@onnxruntime", "quantize@inductor", "quantize@onnxruntime"]
+    assert names == [f"{variant}@{backend}" for variant in ("as-is", "quantize") for backend in Target().backends]
     assert set(measure["optional"]) == {f"artifact.{name}" for name in names}
     assert measure["unless"]["artifact.quantize@inductor"] == "verify@inductor"
     assert measure["inputs"]["artifact.as-is@inductor"] == "as-is/lower@inductor.artifact"
@@ -114,7 +114,13 @@ def test_what_the_user_asked_for_may_not_fail_silently() -> None:
 
 def test_of_several_backends_each_may_fail() -> None:
     steps = _plan(_passes("quantize", backend="auto"))
-    assert {name for name, step in steps.items() if not step.optional} == {"capture", "split", "quantize", "measure"}
+    assert {name for name, step in steps.items() if not step.optional} == {
+        "capture",
+        "split",
+        "preflight",
+        "quantize",
+        "measure",
+    }
 
 
 def test_a_goal_without_passes_begins_with_what_the_search_needs_to_know() -> None:
