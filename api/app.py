@@ -8,7 +8,22 @@ from flask import Response
 from api import assets, auth, errors, formatting, tracing
 from api.metrics import Metrics
 from api.openapi import complete
-from api.routes import artifacts, datasets, events, health, jobs, models, pages, pages_jobs, passes, recipes, uploads, workers
+from api.routes import (
+    artifacts,
+    datasets,
+    events,
+    health,
+    jobs,
+    models,
+    pages,
+    pages_job,
+    pages_jobs,
+    pages_submit,
+    passes,
+    recipes,
+    uploads,
+    workers,
+)
 from api.services import Bell, Services
 from api.timed_blobs import timed
 from burnish import __version__
@@ -31,6 +46,8 @@ BLUEPRINTS = (
     health.blueprint,
     pages.blueprint,
     pages_jobs.blueprint,
+    pages_job.blueprint,
+    pages_submit.blueprint,
 )
 """Every group of routes, in the order of the docs."""
 
@@ -53,7 +70,7 @@ def create_app(settings: Settings, database: Database, blobs: BlobStore, doorbel
         version=__version__,
         docs_path=None,
         spec_path="/openapi.json",
-        static_folder=None,
+        static_folder=None,  # type: ignore[arg-type]  # declared too narrow; api/assets.py serves them
     )
     app.config.update(
         OPENAPI_VERSION="3.1.0",

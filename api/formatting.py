@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from burnish.recipe import Goal
 from burnish.recipe.quantities import format_bytes, format_fraction, format_seconds
-from burnish.resources import JobSummary
+from burnish.resources import EventResource, JobSummary
 from burnish.results import Estimate, Limit
 
 __all__ = ["install"]
@@ -115,6 +115,33 @@ def goal_words(goal: Goal) -> str:
     return ", ".join(parts)
 
 
+_EVENTS = {
+    "job.queued": "queued",
+    "job.planned": "planned: {count} steps",
+    "job.priority": "priority {priority}",
+    "job.succeeded": "has its verdict: {outcome}",
+    "job.failed": "failed: {message}",
+    "job.canceling": "is being canceled",
+    "job.canceled": "canceled",
+    "step.ready": "ready, waits for a worker",
+    "step.leased": "runs",
+    "step.done": "done",
+    "step.failed": "failed: {message}",
+    "step.retry": "will be tried again: {message}",
+    "step.canceled": "left out",
+    "log": "{line}",
+}
+
+
+def event_words(event: EventResource) -> str:
+    """An event as a line of the log."""
+    data = event.data
+    said = {name: str(data.get(name, "")) for name in ("priority", "message", "line")}
+    said["outcome"] = words(str(data.get("outcome") or ""))
+    said["count"] = str(len(data.get("steps") or ()))
+    return _EVENTS.get(event.kind, event.kind).format_map(said).rstrip(": ")
+
+
 def prose(text: str | None) -> Markup:
     """Text whose `names` in backticks become code; everything in it is escaped."""
     return Markup("").join(
@@ -162,6 +189,7 @@ FILTERS = (
     step_words,
     limit_words,
     goal_words,
+    event_words,
     short_clock,
     pretty,
     prose,
