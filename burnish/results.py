@@ -125,6 +125,10 @@ class Candidate(Document):
     parameters: int | None = None
     flops: int | None = None
     """Multiply-adds of one sample times two."""
+    figures: dict[str, float] = {}
+    """What the artifact measured of itself: costs of a memo, by name, in seconds."""
+    notes: tuple[str, ...] = ()
+    """What to know to read its figures, where a call is not what a call of the original is."""
     refused: str | None = None
     """Why it is no contender: it could not be lowered, or its outputs were wrong."""
 

@@ -119,6 +119,7 @@ class Recipe(Document):
             recipe = cls.model_validate(document)
         except ValidationError as error:
             raise InvalidSpec(faults_of(error, at) + faults) from error
+        faults += _conflicts(recipe, at)
         if faults:
             raise InvalidSpec(faults)
         return recipe
@@ -139,6 +140,16 @@ def _order_faults(document: object, at: str) -> list[Fault]:
         for index, later in enumerate(names)
         for earlier in names[:index]
         if later in PASSES and earlier in PASSES and not PASSES[later].may_follow(PASSES[earlier])
+    ]
+
+
+def _conflicts(recipe: Recipe, at: str) -> list[Fault]:
+    """Each pair of passes whose settings exclude each other."""
+    return [
+        Fault(where=f"{at}/passes/{index}", message=message, cure="Leave one of the two out.")
+        for index, later in enumerate(recipe.passes)
+        for earlier in recipe.passes[:index]
+        if (message := later.conflict_with(earlier)) is not None
     ]
 
 

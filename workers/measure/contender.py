@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import workers.standalone
+from workers.bundles import BUNDLE, BUNDLE_LOADER, contract_of
 
 __all__ = ["Contender", "ContenderFailed", "loader_of"]
 
@@ -64,6 +65,8 @@ class Contender:
                 empty. (Loading an AOTInductor package takes 0.6 s so; with a compiler in reach, torch spends 10 s on
                 probing it for instruction sets, though it compiles nothing.)
         """
+        if contract_of(artifact) is not None:  # the model lies inside, with what calls it
+            loader, filename = BUNDLE_LOADER, BUNDLE
         self._folder = folder
         self._exchanged = 0
         (folder / "tmp").mkdir(parents=True)
@@ -121,6 +124,10 @@ class Contender:
         """Peak resident memory of the process so far, in bytes."""
         memory = self._ask({"do": "status"}, 30.0)["peak_memory"]
         return None if memory is None else int(memory)
+
+    def figures(self, limit: float) -> dict[str, float]:
+        """What the artifact measures of itself on the prepared inputs; nothing for most."""
+        return {str(name): float(value) for name, value in self._ask({"do": "figures"}, limit)["figures"].items()}
 
     def close(self) -> None:
         """Ends the process at once; it holds nothing worth a goodbye."""

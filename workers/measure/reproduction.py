@@ -54,7 +54,7 @@ class Case:
     edge: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name} at batch {self.batch}" if self.edge else f"batch {self.batch}"
+        return f"batch {self.batch}" if self.name == "ordinary" else f"{self.name} at batch {self.batch}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from workers.passes.base import Pass
+from workers.passes.cache import CachePass
 from workers.passes.distill import DistillPass
 from workers.passes.prune import PrunePass
 from workers.passes.quantize import QuantizePass
@@ -13,5 +14,6 @@ RUNNERS: dict[str, Pass[Any]] = {
     "prune": PrunePass(),
     "distill": DistillPass(),
     "quantize": QuantizePass(),
+    "cache": CachePass(),
 }
 """What runs each pass of `burnish.passes.PASSES`, by the same name."""

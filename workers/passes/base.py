@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 
 from burnish.passes import PassSettings
 from burnish.results import LayerTreatment
+from workers.calling import Calling
 from workers.profile import Profile
 
 __all__ = ["Applied", "Pass", "PassContext", "Samples"]
@@ -62,6 +63,8 @@ class Applied:
     """One entry per layer the pass looked at, those left alone included, each with its reason."""
     figures: dict[str, float] = field(default_factory=dict)
     """For the report: losses, counts, ratios, by name."""
+    calling: Calling | None = None
+    """How the program is called from now on, if not as the one that came in."""
 
 
 class Pass(ABC, Generic[SettingsT]):

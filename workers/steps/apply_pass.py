@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch.export import ExportedProgram
 
 from burnish.errors import InternalError, UnsupportedModel
+from workers.calling import StateContract, read_calling, write_calling
 from workers.datasets import read_samples
 from workers.passes.base import Applied, Pass, PassContext
 from workers.profile import Profile
@@ -56,17 +57,25 @@ class ApplyPass(Step):
                 profile=None if profile is None else Profile.read(profile),
             ),
         )
-        _check_signature(settings.name, program, applied.program)
+        _check_signature(settings.name, program, applied)
         path = context.folder / "program.pt2"
         save_program(applied.program, path)
+        if calling := applied.calling or read_calling(context.inputs["program"]):
+            write_calling(path, calling)
         return Made(outputs={"program": path}, report=_account(applied))
 
 
-def _check_signature(name: str, before: ExportedProgram, after: ExportedProgram) -> None:
-    """Holds every pass to its promise: same inputs, same number of outputs, same range of the batch."""
+def _check_signature(name: str, before: ExportedProgram, applied: Applied) -> None:
+    """Holds every pass to its promise: same inputs, same number of outputs, same range of the batch.
+
+    What carries state has its state besides, among the inputs and among the outputs.
+    """
+    after = applied.program
+    states = applied.calling.states if isinstance(applied.calling, StateContract) else ()
+    outputs = len(before.graph_signature.user_outputs) + len(states)
     for what, one, other in (
-        ("inputs", input_names(before), input_names(after)),
-        ("outputs", len(before.graph_signature.user_outputs), len(after.graph_signature.user_outputs)),
+        ("inputs", (*input_names(before), *(state.name for state in states)), input_names(after)),
+        ("outputs", outputs, len(after.graph_signature.user_outputs)),
         ("batch range", batch_range(before), batch_range(after)),
     ):
         if one != other:

@@ -7,6 +7,9 @@ from typing import ClassVar
 
 from burnish.errors import UnsupportedModel
 from workers.backends import BACKENDS_BY_NAME
+from workers.bundles import BUNDLE, usage, write_bundle
+from workers.calling import read_calling
+from workers.carried import step_samples
 from workers.datasets import read_samples
 from workers.programs import input_names, load_program
 from workers.steps.base import Made, Step, StepContext
@@ -18,7 +21,8 @@ class Lower(Step):
     """Lowers `program` by the backend that `settings["backend"]` names.
 
     Inputs: `program`, `calibration`. Output: `artifact`. A program that the backend can't take is no failure of the
-    job: the step is done, without an output, and its report says why (`refused`).
+    job: the step is done, without an output, and its report says why (`refused`). A program with a contract of its own
+    becomes a bundle (`workers/bundles.py`): the backend's file, the contract, and the Python that keeps it.
     """
 
     name: ClassVar[str] = "lower"
@@ -31,17 +35,22 @@ class Lower(Step):
         if reasons := backend.requires(program, context.target):
             return Made(report={"refused": " ".join(reasons)})
         context.progress(0.2, f"{backend.name}: compiling")
-        samples = read_samples(context.inputs["calibration"])
+        calling = read_calling(context.inputs["program"])
+        samples = step_samples(read_samples(context.inputs["calibration"]), calling)
         start = time.monotonic()
         try:
             lowered = backend.lower(program, context.target, samples, context.folder)
         except UnsupportedModel as error:
             return Made(report={"refused": str(error)})
+        path, filename, lines = lowered.path, backend.filename, backend.usage(input_names(program))
+        if calling is not None:
+            path, filename, lines = context.folder / f"{BUNDLE}.made", BUNDLE, usage(calling, lines, filename)
+            write_bundle(lowered.path, backend.name, calling, lines, path)
         report = {
-            "filename": backend.filename,
+            "filename": filename,
             "notes": list(lowered.notes),
             "seconds": time.monotonic() - start,
-            "size": lowered.path.stat().st_size,
-            "usage": backend.usage(input_names(program)),
+            "size": path.stat().st_size,
+            "usage": lines,
         }
-        return Made(outputs={"artifact": lowered.path}, report=report)
+        return Made(outputs={"artifact": path}, report=report)

@@ -14,6 +14,7 @@ from burnish.errors import ResourceError, StepCrashed
 from burnish.recipe import Target
 from burnish.results import Environment
 from workers.backends import BACKENDS_BY_NAME
+from workers.bundles import contract_of, notes
 from workers.datasets import read_samples
 from workers.environment import Environment as Machine
 from workers.measure.contender import BASELINES, Contender, ContenderFailed, loader_of
@@ -72,7 +73,7 @@ class Measure(Step):
                     f"The original can't be measured: {line_up.failed['eager']}.",
                     cure="Check that the uploaded program runs on its held-out samples at the target's batch.",
                 )
-            report = {entry.name: line_up.report(entry.name, rounds) for entry in entries}
+            report = {entry.name: line_up.report(entry, rounds) for entry in entries}
         return Made(
             report={"environment": environment(context.target, load).model_dump(mode="json"), "contenders": report}
         )
@@ -114,12 +115,14 @@ class LineUp:
             except ContenderFailed as failure:
                 self._fail(name, str(failure))
 
-    def report(self, name: str, rounds: Rounds) -> dict[str, Any]:
+    def report(self, entry: Entry, rounds: Rounds) -> dict[str, Any]:
         """What is known of one contender, as plain data."""
+        name, calling = entry.name, contract_of(entry.artifact)
         if name in self.failed:
             return {"refused": f"measuring: {self.failed[name]}."}
         try:
             memory = self.running[name].peak_memory()
+            figures = {} if calling is None else self.running[name].figures(LOAD_SECONDS)
         except ContenderFailed as failure:
             return {"refused": f"measuring: {failure}."}
         over = {baseline: rounds.speedup(name, baseline) for baseline in rounds.baselines}
@@ -133,6 +136,7 @@ class LineUp:
             },
             "peak_memory": memory,
             "load_seconds": self._load_seconds[name],
+            **({} if calling is None else {"figures": figures, "notes": notes(calling, figures)}),
         }
 
     def _load(self, name: str, inputs: Sequence[Array]) -> float | str:

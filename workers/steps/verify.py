@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch.export import ExportedProgram
-from torch.utils import _pytree as pytree
 
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend
 from workers.backends import BACKENDS_BY_NAME
+from workers.calling import StateContract, read_calling
+from workers.carried import reference, shorter_windows
 from workers.datasets import read_samples
 from workers.measure.contender import Contender, ContenderFailed, loader_of
 from workers.measure.quality import Array, assess, sqnr_db
-from workers.measure.reproduction import Refused, cases, check_cases, rows, tolerance_of
+from workers.measure.reproduction import Case, Refused, cases, check_cases, rows, tolerance_of
 from workers.programs import batch_range, input_names, load_program
 from workers.steps.base import Made, Step, StepContext
 
@@ -70,25 +70,29 @@ def verify(contender: Contender, context: StepContext) -> dict[str, Any]:
     original = load_program(context.inputs["original"])
     if "program" not in context.inputs:
         return judge(contender, original, context)
-    program = load_program(context.inputs["program"])
+    program, calling = load_program(context.inputs["program"]), read_calling(context.inputs["program"])
+    run_original, run_program = reference(original), reference(program, calling)
     samples = read_samples(context.inputs["heldout"], input_names(original))
     inputs = [each.numpy() for each in samples.inputs]
     targets = None if samples.targets is None else samples.targets.numpy()
     batches, batch = batch_range(program), context.target.batch
     every = cases(inputs, batches, batch)
+    if isinstance(calling, StateContract):
+        every += shorter(every[0], calling)
 
     context.progress(0.0, "running the original")
     size = _within(max(batch, QUALITY_BATCH), batches)
-    wanted = in_batches(_runner(original), inputs, size)
+    wanted = in_batches(run_original, inputs, size)
     widest = max((case for case in every if not case.edge), key=lambda case: case.batch)
-    tolerance = tolerance_of(is_quantized(program), _program_db(original, program, widest.inputs))
+    program_db = sqnr_db(run_original(widest.inputs), run_program(widest.inputs))
+    tolerance = tolerance_of(is_quantized(program), program_db)
 
     context.progress(0.1, "loading the artifact")
     seconds = contender.load(SECONDS)
     checks = check_cases(
         contender,
         every,
-        _runner(program),
+        run_program,
         tolerance,
         SECONDS,
         lambda share, doing: context.progress(0.1 + 0.6 * share, doing),
@@ -109,7 +113,7 @@ def judge(contender: Contender, original: ExportedProgram, context: StepContext)
     targets = None if samples.targets is None else samples.targets.numpy()
     size = _within(max(context.target.batch, QUALITY_BATCH), batch_range(original))
     context.progress(0.0, "running the original")
-    wanted = in_batches(_runner(original), inputs, size)
+    wanted = in_batches(reference(original), inputs, size)
     context.progress(0.3, "loading the artifact")
     seconds = contender.load(SECONDS)
     context.progress(0.5, "judging quality on held-out data")
@@ -159,20 +163,12 @@ def in_batches(run: Callable[[Sequence[Array]], list[Array]], inputs: Sequence[A
     return [np.concatenate(same) for same in zip(*parts, strict=True)]
 
 
-def _runner(program: ExportedProgram) -> Callable[[Sequence[Array]], list[Array]]:
-    """The program as torch runs it, on arrays."""
-    module = program.module()
-
-    def run(inputs: Sequence[Array]) -> list[Array]:
-        with torch.inference_mode():
-            outputs = module(*(torch.from_numpy(np.array(each)) for each in inputs))
-        return [leaf.numpy() for leaf in pytree.tree_leaves(outputs)]
-
-    return run
-
-
-def _program_db(original: ExportedProgram, program: ExportedProgram, inputs: Sequence[Array]) -> float:
-    return sqnr_db(_runner(original)(inputs), _runner(program)(inputs))
+def shorter(case: Case, calling: StateContract) -> list[Case]:
+    """The beginnings of a case's windows: a program that carries state takes sequences of any length."""
+    return [
+        Case(f"{steps} steps", case.batch, tuple(inputs), edge=case.edge)
+        for steps, inputs in shorter_windows(case.inputs, calling)
+    ]
 
 
 def _within(size: int, batches: tuple[int, int | None]) -> int:

@@ -1,0 +1,84 @@
+"""A program as a function of the original's inputs, however its contract says it is called: the reference of checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from workers.calling import MemoContract, StateContract
+from workers.passes.base import Samples
+from workers.standalone.stateful import Stateful
+
+__all__ = ["reference", "shorter_windows", "step_samples"]
+
+Array = np.ndarray[Any, Any]
+_LENGTHS = (1, 2, 7)
+
+
+def reference(
+    program: ExportedProgram, calling: StateContract | MemoContract | None = None
+) -> Callable[[Sequence[Array]], list[Array]]:
+    """The program as torch runs it: the original's inputs in, the original's outputs out, as arrays.
+
+    One that carries state is driven step by step over the whole window.
+    """
+    runner: Any = _Torch(program)
+    if isinstance(calling, StateContract):
+        runner = Stateful(runner, calling.model_dump(mode="json"))
+
+    def run(inputs: Sequence[Array]) -> list[Array]:
+        found: list[Array] = runner.arrays(runner.run(runner.prepare([np.array(each) for each in inputs])))
+        return found
+
+    return run
+
+
+def shorter_windows(inputs: Sequence[Array], calling: StateContract) -> list[tuple[int, list[Array]]]:
+    """The beginnings of the windows: how many steps, and the inputs cut to them."""
+    axes = [each.axis for each in calling.inputs]
+    length = inputs[0].shape[axes[0]]
+    return [
+        (
+            steps,
+            [np.ascontiguousarray(np.take(each, range(steps), axis)) for each, axis in zip(inputs, axes, strict=True)],
+        )
+        for steps in _LENGTHS
+        if steps < length
+    ]
+
+
+def step_samples(samples: Samples, calling: StateContract | MemoContract | None) -> Samples:
+    """The samples as inputs of the program: for one that carries state, first steps with the state in front of them."""
+    if not isinstance(calling, StateContract):
+        return samples
+    steps = [tensor.narrow(each.axis, 0, 1) for tensor, each in zip(samples.inputs, calling.inputs, strict=True)]
+    states = [
+        torch.zeros([len(samples) if side is None else side for side in state.shape], dtype=getattr(torch, state.dtype))
+        for state in calling.states
+    ]
+    return Samples((*steps, *states), None)
+
+
+class _Torch:
+    """A program's module with arrays in and out, as `workers/standalone` has them for the runtimes."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        self._module = program.module()
+
+    def prepare(self, arrays: Sequence[Array]) -> tuple[torch.Tensor, ...]:
+        """The arrays as tensors that share their memory."""
+        return tuple(torch.from_numpy(array) for array in arrays)
+
+    def run(self, prepared: tuple[torch.Tensor, ...]) -> Any:
+        """One call."""
+        with torch.inference_mode():
+            return self._module(*prepared)
+
+    def arrays(self, outputs: Any) -> list[Array]:
+        """The outputs in the order of the program's signature."""
+        return [leaf.numpy() for leaf in pytree.tree_leaves(outputs)]
