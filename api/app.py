@@ -9,6 +9,7 @@ from api import assets, auth, errors, formatting, tracing
 from api.metrics import Metrics
 from api.openapi import complete
 from api.routes import (
+    aliases,
     artifacts,
     datasets,
     events,
@@ -21,6 +22,7 @@ from api.routes import (
     pages_submit,
     passes,
     recipes,
+    schedules,
     uploads,
     workers,
 )
@@ -41,6 +43,8 @@ BLUEPRINTS = (
     jobs.blueprint,
     events.blueprint,
     artifacts.blueprint,
+    schedules.blueprint,
+    aliases.blueprint,
     passes.blueprint,
     workers.blueprint,
     health.blueprint,

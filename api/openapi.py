@@ -14,8 +14,8 @@ import json
 import re
 from typing import Any
 
-from burnish.recipe import JobSpec
-from burnish.resources import JobChange, Problem, RecipeQuestion, UploadOrder
+from burnish.recipe import JobSpec, ScheduleSpec
+from burnish.resources import AliasChange, JobChange, Problem, RecipeQuestion, ScheduleChange, UploadOrder
 
 __all__ = ["complete"]
 
@@ -25,7 +25,11 @@ _METHODS = ("get", "post", "put", "patch", "delete")
 _COMMON = {"401": "Token missing or not valid.", "403": "Sent by a page of another site.", "500": "A fault of Burnish.",
            "503": "A part of the service can't be reached, or is busy: see Retry-After."}  # fmt: skip
 _PROBES = ("/healthz", "/readyz")
-_RESOURCES = ("models", "datasets", "uploads", "recipes", "jobs", "artifacts", "passes", "workers")
+_RESOURCES = (
+    "models", "datasets", "uploads", "recipes", "jobs", "artifacts", "schedules", "webhooks", "passes", "workers",
+)  # fmt: skip
+_BODIES = (JobSpec, JobChange, Problem, UploadOrder, RecipeQuestion, ScheduleSpec, ScheduleChange, AliasChange)
+"""What routes name as their `x-body`, and what every error is."""
 
 IDEMPOTENCY: JsonObject = {
     "name": "Idempotency-Key",
@@ -45,6 +49,7 @@ IF_NONE_MATCH: JsonObject = {
 _HEADERS = {
     "Content-Digest": "`sha-256=:BASE64:` (RFC 9530) of the body; other bytes than these are refused.",
     "Range": "One range of bytes, `bytes=0-99`.",
+    "If-None-Match": "The ETag at hand; if it is still the one, the answer is 304.",
     "If-Range": "The ETag that the range is of; of another version the whole is sent.",
     "Last-Event-ID": "Id of the last event that was seen of a stream, to resume it.",
 }
@@ -59,7 +64,7 @@ def complete(collected: JsonObject | str) -> JsonObject | str:
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPError", "ValidationError"):
         schemas.pop(unused, None)
-    for kind in (JobSpec, JobChange, Problem, UploadOrder, RecipeQuestion):
+    for kind in _BODIES:
         _register(schemas, kind.__name__, kind.model_json_schema(ref_template="#/components/schemas/{model}"))
     for path, operations in spec["paths"].items():
         for method in _METHODS:

@@ -25,7 +25,7 @@ from storage.ids import new_id
 from storage.records import Job, from_row
 from storage.tables import alias_entries, aliases, blobs
 
-__all__ = ["KEPT", "Entry", "find", "get", "history", "list_", "remove", "rollback", "set_"]
+__all__ = ["KEPT", "Entry", "entry", "find", "get", "history", "list_", "remove", "rollback", "set_"]
 
 KEPT = 10
 _ENTRY = alias_entries.c
@@ -76,6 +76,11 @@ def get(tx: Transaction, model: str, alias: str) -> Entry:
             cure="Set it to an artifact of a job, or give a schedule `promote` to have it set.",
         )
     return found
+
+
+def entry(tx: Transaction, entry_id: str) -> Entry:
+    """The entry with this id, which exists."""
+    return from_row(Entry, tx.execute(select(alias_entries).where(_ENTRY.id == entry_id)).one())
 
 
 def list_(tx: Transaction, model: str) -> list[Entry]:
@@ -136,7 +141,7 @@ def rollback(tx: Transaction, model: str, alias: str, reason: str) -> Entry:
             f"There is nothing before what the alias {alias} of {model} stands for.",
             cure="Set it to an artifact of a job, or remove the alias.",
         )
-    before = _entry(tx, now.previous_id)
+    before = entry(tx, now.previous_id)
     same = ("artifact", "digest", "candidate", "job_id", "model_id", "model_version")
     what = {name: getattr(before, name) for name in same}
     return _push(tx, model, alias, {**what, "action": "rolled_back", "reason": reason}, before.previous_id)
@@ -158,7 +163,7 @@ def _push(tx: Transaction, model: str, alias: str, what: Mapping[str, Any], prev
     if not tx.insert_new(alias_entries, {**place, **what, "kept": True, "at": tx.now}):
         raise Conflict(f"The alias {alias} of {model} is being changed at this moment.", cure="Try again.")
     tx.upsert(aliases, {"model": model, "alias": alias, "entry_id": entry_id})
-    made = _entry(tx, entry_id)
+    made = entry(tx, entry_id)
     _keep(tx, made)
     # Rows of blobs are locked last. One that is gone was collected: nothing kept it.
     kept = update(blobs).where(blobs.c.digest == made.digest).values(seen_at=tx.now, doomed_at=None)
@@ -175,7 +180,7 @@ def _keep(tx: Transaction, top: Entry) -> None:
     way, below = [top.id], top.previous_id
     while below is not None and len(way) < KEPT:
         way.append(below)
-        below = _entry(tx, below).previous_id
+        below = entry(tx, below).previous_id
     this = (_ENTRY.model == top.model, _ENTRY.alias == top.alias)
     tx.execute(update(alias_entries).where(*this, _ENTRY.kept, _ENTRY.id.not_in(way)).values(kept=False))
     tx.execute(update(alias_entries).where(*this, ~_ENTRY.kept, _ENTRY.id.in_(way)).values(kept=True))
@@ -190,7 +195,3 @@ def _locked(tx: Transaction, model: str, alias: str) -> Entry | None:
 def _current(model: str, alias: str) -> Any:
     joined = select(alias_entries).join(aliases, aliases.c.entry_id == _ENTRY.id)
     return joined.where(aliases.c.model == model, aliases.c.alias == alias)
-
-
-def _entry(tx: Transaction, entry_id: str) -> Entry:
-    return from_row(Entry, tx.execute(select(alias_entries).where(_ENTRY.id == entry_id)).one())
