@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from burnish.errors import Fault
+from burnish.recipe import Recipe
 
 __all__ = ["RecipeText", "written"]
 
@@ -100,22 +101,23 @@ class RecipeText:
 
 
 def written(document: Any) -> str:
-    """Plain data as YAML: keys in their order, the settings of one pass on one line if they fit."""
+    """Plain data as YAML: keys in the order of the language, the settings of one pass on one line if they fit."""
     if document in (None, {}, []):
         return ""
     lines: list[str] = []
-    entries = document.items() if isinstance(document, dict) else ()
-    for key, value in entries:
+    for key, value in _in_order(document) if isinstance(document, dict) else ():
         if key == "passes" and isinstance(value, list) and value:
             lines.append("passes:")
-            lines += [f"  - {_entry(entry)}" for entry in value]
+            lines += [f"  - {_flow(entry)}" for entry in value]
         else:
             lines.append(_flow({key: value}))
     return "\n".join(lines) + "\n" if lines else _dumped(document)
 
 
-def _entry(entry: Any) -> str:
-    return _flow(entry)
+def _in_order(document: dict[str, Any]) -> list[tuple[str, Any]]:
+    """As the language has its keys, then what it does not know."""
+    known = {key: document[key] for key in Recipe.model_fields if key in document}
+    return [*known.items(), *((key, value) for key, value in document.items() if key not in known)]
 
 
 def _flow(value: Any) -> str:
