@@ -17,6 +17,7 @@ from api.routes import (
     jobs,
     models,
     pages,
+    pages_compare,
     pages_job,
     pages_jobs,
     pages_submit,
@@ -51,6 +52,7 @@ BLUEPRINTS = (
     pages.blueprint,
     pages_jobs.blueprint,
     pages_job.blueprint,
+    pages_compare.blueprint,
     pages_submit.blueprint,
 )
 """Every group of routes, in the order of the docs."""

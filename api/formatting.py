@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -142,6 +143,11 @@ def event_words(event: EventResource) -> str:
     return _EVENTS.get(event.kind, event.kind).format_map(said).rstrip(": ")
 
 
+def breakable(name: str) -> Markup:
+    """A long name that may go on in the next line behind its signs."""
+    return Markup(re.sub(r"([+@/])", r"\1<wbr>", str(escape(name))))
+
+
 def prose(text: str | None) -> Markup:
     """Text whose `names` in backticks become code; everything in it is escaped."""
     return Markup("").join(
@@ -189,6 +195,7 @@ FILTERS = (
     step_words,
     limit_words,
     goal_words,
+    breakable,
     event_words,
     short_clock,
     pretty,

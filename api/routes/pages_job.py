@@ -110,15 +110,12 @@ def _result(job: JobResource, verdict: Verdict) -> dict[str, Any]:
 def _shown(verdict: Verdict) -> list[tuple[str, Candidate]]:
     """The columns of the first table: the original, and what is handed back or came nearest."""
     named = {candidate.name: candidate for candidate in verdict.candidates}
-    columns = [(f"Original, {name}", named[name]) for name in ("eager", "compiled") if name in named]
+    originals = [(name.capitalize(), named[name]) for name in ("eager", "compiled") if name in named]
     if verdict.chosen in named:
-        columns.append(("Chosen", named[verdict.chosen]))
-        return columns
+        return [("Chosen", named[verdict.chosen]), *originals]
     others = [c for c in verdict.candidates if c.latency and not c.refused and c.name not in ("eager", "compiled")]
-    if others:
-        quickest = min(others, key=lambda c: c.latency.median.value if c.latency else float("inf"))
-        columns.append(("Fastest candidate", quickest))
-    return columns
+    quickest = min(others, key=lambda c: c.latency.median.value if c.latency else float("inf"), default=None)
+    return [*originals, *([("Fastest candidate", quickest)] if quickest else [])]
 
 
 def _owners(verdict: Verdict) -> dict[str, str]:

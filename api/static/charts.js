@@ -37,7 +37,7 @@ const draw = async (figure, width) => {
   const data = JSON.parse(text);
   // `legend` names its signs, `options` are Plot's, `points` are for the tip: one for each link or [data-tip] in order
   const { options, legend = [], tips = [], rows } = KINDS[figure.dataset.plot](data, width);
-  const svg = window.Plot.plot({ width, ...options });
+  const svg = window.Plot.plot({ width, ...options, marks: options.marks.flat().filter(Boolean) });
   svg.querySelector("style")?.remove(); // the policy of the page lets no style in but its files: see plots.css
   svg.classList.add("plot-svg");
   svg.setAttribute("role", "group");

@@ -13,8 +13,8 @@ export const bars = (data, width) => {
   const keys = rows.map((_, index) => index); // names may come twice
   return {
     options: {
-      height: 46 + rows.length * 24, marginLeft: room, marginRight: 64, marginTop: 26, marginBottom: 10,
-      x: { label: `${label} →`, axis: "top", tickFormat: (v) => format(v, unit), ticks: Math.max(2, Math.round((width - room) / 110)), nice: true,
+      height: 34 + rows.length * 24, marginLeft: room, marginRight: 64, marginTop: 20, marginBottom: 10,
+      x: { label: null, axis: "top", tickFormat: (v) => format(v, unit), ticks: Math.max(2, Math.round((width - room) / 110)), nice: true,
         domain: [Math.min(zero, ...rows.map((r) => r.low ?? r.value)), Math.max(zero, ...rows.map((r) => r.high ?? r.value))] },
       y: { domain: keys, label: null, tickFormat: (i) => shorten(rows[i].name, letters), tickSize: 0 },
       color: { type: "identity" },

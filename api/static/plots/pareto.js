@@ -3,7 +3,7 @@
 // data: { points: [{ name, x, xlow, xhigh, y, ylow, yhigh, size, kind: chosen|original|other, series, href, rows: [[k, v]] }],
 //         x: { label, unit }, y: { label, unit }, limits: { x, y }, series: [name, …] }
 // With `series` (of a comparison) signs tell those apart instead of the kinds.
-import { format, KIND, SERIES, shorten, withInterval } from "./format.js";
+import { format, KIND, SERIES, withInterval } from "./format.js";
 
 const frontier = (points) => {
   const found = [];
@@ -13,22 +13,31 @@ const frontier = (points) => {
   return found;
 };
 
+/** Names of the original and of the chosen, each on the side where there is room. */
+const label = (points, where, textAnchor, dx) => window.Plot.text(points, {
+  x: "x", y: "y", text: (p) => (p.kind === "chosen" ? "chosen" : p.name), dx, dy: -14, fill: "var(--ink)", textAnchor,
+  filter: (p) => p.kind !== "other" && where(p), stroke: "var(--card)", strokeWidth: 3, paintOrder: "stroke",
+});
+
 export const pareto = (data, width) => {
   const Plot = window.Plot;
-  const { points, x, y, limits = {}, series } = data;
+  const { x, y, limits = {}, series } = data;
+  const order = ["other", "original", "chosen"]; // the last is drawn over the others
+  const points = [...data.points].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
   const look = (point) => (series ? SERIES[series.indexOf(point.series) % SERIES.length] : KIND[point.kind]);
   const extremes = points.flatMap((p) => [p.ylow ?? p.y, p.yhigh ?? p.y]);
   const low = Math.min(...extremes), high = Math.max(...extremes);
   const room = Math.max((high - low) * 0.15, 0.002);
   const top = Math.max(...points.map((p) => p.xhigh ?? p.x)) * 1.08;
   const inside = (value, from, to) => value !== undefined && value !== null && value > from && value < to;
-  const few = points.length <= 12;
+  const named = !series && points.length <= 12;
+  const size = (point) => Math.max(1, point.size ?? 0); // the original has no file, and is there all the same
   const options = {
     height: Math.round(Math.min(420, Math.max(280, width * 0.5))),
     marginLeft: 62, marginBottom: 42, marginTop: 26, marginRight: 24,
     x: { domain: [0, top], label: `${x.label} →`, tickFormat: (v) => format(v, x.unit), ticks: Math.max(3, Math.round(width / 130)) },
-    y: { domain: [low - room, high + room], label: `↑ ${y.label}`, tickFormat: (v) => format(v, y.unit), ticks: 6 },
-    r: { domain: [0, Math.max(1, ...points.map((p) => p.size ?? 0))], range: [4, 13] },
+    y: { domain: [low - room, high + room], label: `↑ ${y.label}`, tickFormat: (v) => (y.unit === "share" && v > 1.00001 ? "" : format(v, y.unit)), ticks: 6 },
+    r: { domain: [0, Math.max(1, ...points.map(size))], range: [5.5, 13] },
     symbol: { type: "identity" },
     marks: [
       Plot.gridX({ stroke: "var(--line)", strokeOpacity: 1 }), Plot.gridY({ stroke: "var(--line)", strokeOpacity: 1 }),
@@ -44,14 +53,11 @@ export const pareto = (data, width) => {
       Plot.ruleY(points, { x1: (p) => p.xlow ?? p.x, x2: (p) => p.xhigh ?? p.x, y: "y", stroke: (p) => look(p).fill, strokeOpacity: 0.7 }),
       Plot.ruleX(points, { y1: (p) => p.ylow ?? p.y, y2: (p) => p.yhigh ?? p.y, x: "x", stroke: (p) => look(p).fill, strokeOpacity: 0.7 }),
       Plot.dot(points, {
-        x: "x", y: "y", r: (p) => p.size ?? 0, symbol: (p) => look(p).symbol, fill: (p) => look(p).fill, fillOpacity: 0.82,
-        stroke: "var(--card)", strokeWidth: 1, href: "href", sort: null,
+        x: "x", y: "y", r: size, symbol: (p) => look(p).symbol, fill: (p) => look(p).fill, fillOpacity: 0.82,
+        stroke: "var(--card)", strokeWidth: 1.25, href: "href", sort: null,
         ariaLabel: (p) => `${p.name}: ${format(p.x, x.unit)}, ${format(p.y, y.unit)}`,
       }),
-      few && width > 480 && Plot.text(points, {
-        x: "x", y: "y", text: (p) => shorten(p.name, 26), dy: (p) => -12, dx: 0, fill: "var(--quiet)", textAnchor: "middle",
-        filter: (p) => p.kind === "chosen" || p.kind === "original", stroke: "var(--card)", strokeWidth: 3, paintOrder: "stroke",
-      }),
+      ...(named ? [label(points, (p) => p.x < top / 2, "start", 12), label(points, (p) => p.x >= top / 2, "end", -2)] : []),
     ],
     color: { type: "identity" },
   };

@@ -16,8 +16,8 @@ export const spread = (data, width) => {
   const least = (i) => at(i, "0.05") ?? rows[i].low, most = (i) => at(i, "0.99") ?? rows[i].p95 ?? rows[i].high;
   return {
     options: {
-      height: 46 + rows.length * 30, marginLeft: room, marginRight: 24, marginTop: 26, marginBottom: 10,
-      x: { label: `${label} →`, axis: "top", tickFormat: (v) => format(v, unit), ticks: Math.max(2, Math.round((width - room) / 110)),
+      height: 34 + rows.length * 30, marginLeft: room, marginRight: 24, marginTop: 20, marginBottom: 10,
+      x: { label: null, axis: "top", tickFormat: (v) => format(v, unit), ticks: Math.max(2, Math.round((width - room) / 110)),
         domain: [0, Math.max(...keys.map(most)) * 1.04] },
       y: { domain: keys, label: null, tickFormat: (i) => shorten(rows[i].name, letters), tickSize: 0 },
       color: { type: "identity" },
