@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.fx import Graph, Node
 
 from workers.graphs.labels import FIXED, LabelArray, Labels
 
-__all__ = ["Axes", "Call", "Sizes", "Split", "Trace", "fixed", "operator_name"]
+__all__ = ["Axes", "Call", "Sizes", "Split", "Trace", "arguments", "fixed", "operator_name", "tensor_at"]
 
 Axes = tuple[LabelArray, ...]
 """The labels of a tensor: one array per dimension, as long as the dimension."""
@@ -30,6 +31,11 @@ def operator_name(node: Node) -> str:
     if isinstance(node.target, torch._ops.OpOverload):
         return node.target._schema.name.removeprefix("aten::")
     return str(node.target)
+
+
+def tensor_at(module: torch.nn.Module, name: str) -> object:
+    """What `module` holds under a dotted name."""
+    return reduce(getattr, name.split("."), module)
 
 
 class Sizes:
@@ -81,6 +87,16 @@ class Trace:
     """Labels in the places where a layer makes new channels."""
     scales: list[LabelArray] = field(default_factory=list)
     """Labels of the scales of normalizations."""
+    level: list[tuple[LabelArray, ...]] = field(default_factory=list)
+    """Arrays of which the same number of labels must be left, though not the same ones: layers that share a size."""
+    stacked: dict[Node, tuple[LabelArray, ...]] = field(default_factory=dict)
+    """For a tensor of states of several layers, read one at a time: the labels of its last dimension, for each."""
+    beside: list[LabelArray] = field(default_factory=list)
+    """Labels of the batch dimensions of products, where heads stand side by side."""
+    rescale: bool = False
+    """True if layer norms may take their statistics over the channels that are left."""
+    vanishing: dict[tuple[Node, int], bool] = field(default_factory=dict)
+    """What `workers.graphs.channel_zeros` found out so far."""
 
 
 class Call:

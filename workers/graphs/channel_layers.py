@@ -1,4 +1,4 @@
-"""Channel rules of the layers that own weights: convolutions, products, normalizations, embeddings, attention."""
+"""Channel rules of the layers that compute products: convolutions, linear layers, embeddings, attention."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from workers.graphs.calls import Axes, Call, fixed
+from workers.graphs.channel_zeros import vanishes
 from workers.graphs.labels import LabelArray
 
 __all__ = ["LAYER_RULES"]
-
-ARRANGED = "takes channels in groups that are laid out one after another"
 
 
 def convolution(call: Call) -> tuple[Axes, ...]:
@@ -41,13 +40,16 @@ def transposed_convolution(call: Call) -> tuple[Axes, ...]:
     """As `convolution`, with the first two dimensions of the weight changed about."""
     x, weight = call.axes("input"), call.axes("weight")
     rank, groups = len(weight) - 2, int(call.args["groups"])
+    taken = x[-rank - 1]
     made = np.tile(weight[1], groups)
     for kernel in weight[2:]:
         call.freeze(kernel, "slides a kernel of this size")
-    call.tie(x[-rank - 1], weight[0])
-    if groups > 1:
-        call.freeze(weight[0], ARRANGED)
-        call.freeze(made, ARRANGED)
+    call.tie(taken, weight[0])
+    if groups > 1 and groups == len(taken):
+        call.freeze(weight[1], "gives each channel its own copy of this dimension")
+        made = np.repeat(taken, len(weight[1]))
+    elif groups > 1:
+        call.tie(taken, np.tile(taken[: len(taken) // groups], groups))
     return _convolved(call, x, made)
 
 
@@ -78,20 +80,25 @@ def linear(call: Call) -> tuple[Axes, ...]:
 def matrix_product(call: Call) -> tuple[Axes, ...]:
     """`mm`, `bmm` and `matmul`: the inner dimensions tie, the outer ones come out."""
     first, second = call.tensors() if len(call.tensors()) == 2 else call.tensors() * 2
-    return (_product(call, first, second),)
+    return (_product(call, first, second, call.node.args[0], call.node.args[1]),)
 
 
 def added_product(call: Call) -> tuple[Axes, ...]:
     """`addmm` and `baddbmm`: a product, and something that broadcasts to it."""
     names = ("mat1", "mat2") if call.name == "addmm" else ("batch1", "batch2")
     first, second = (call.axes(name) for name in names)
-    return (broadcast(call, [_product(call, first, second), call.axes("self")]),)
+    product = _product(call, first, second, *(call.args[name] for name in names))
+    return (broadcast(call, [product, call.axes("self")]),)
 
 
-def _product(call: Call, first: Axes, second: Axes) -> Axes:
-    call.tie(first[-1], second[-2] if len(second) > 1 else second[0])
+def _product(call: Call, first: Axes, second: Axes, left: object, right: object) -> Axes:
+    inner = -2 if len(second) > 1 else -1
+    call.tie(first[-1], second[inner])
+    if call.labels.free(first[-1]).any() and not (vanishes(left, -1, call.trace) or vanishes(right, inner, call.trace)):
+        call.freeze(first[-1], "sums over them, and a removed one would not count as zero")
     rows = (call.produce(first[-2]),) if len(first) > 1 else ()
     columns = (call.produce(second[-1]),) if len(second) > 1 else ()
+    call.trace.beside.extend(first[:-2])
     return (*broadcast(call, [first[:-2], second[:-2]]), *rows, *columns)
 
 
@@ -120,40 +127,17 @@ def attention(call: Call) -> tuple[Axes, ...]:
     for axis in (query[-1], key[-1]):
         call.freeze(axis, "scales by the size of a head")
     call.tie(key[-2], value[-2])
+    call.trace.beside.extend(query[:-2])
     if call.given("attn_mask"):
         mask = call.axes("attn_mask")
         broadcast(call, [(*query[:-1], key[-2]), mask])
     if len(query[:-2]) and len(query[-3]) != len(key[-3]):
-        # Grouped queries: several heads share one key.
-        for axis in (query[-3], key[-3], value[-3]):
-            call.freeze(axis, "shares keys between heads")
-        return ((*query[:-1], value[-1]),)
+        # Grouped queries: several heads share one key, and go with it.
+        shared = np.repeat(key[-3], len(query[-3]) // len(key[-3]))
+        call.tie(query[-3], shared)
+        call.tie(key[-3], value[-3])
+        return ((*broadcast(call, [query[:-3], key[:-3], value[:-3]]), shared, query[-2], value[-1]),)
     return ((*broadcast(call, [query[:-2], key[:-2], value[:-2]]), query[-2], value[-1]),)
-
-
-def channel_norm(call: Call) -> tuple[Axes, ...]:
-    """Batch and instance norm: weight, bias and statistics belong to the channel (dimension 1)."""
-    x = call.axes("input")
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        if call.given(name):
-            call.tie(x[1], call.axes(name)[0])
-    if call.given("weight"):
-        call.trace.scales.append(call.axes("weight")[0])
-    rest = [fixed(shape) for shape in call.shapes[1:]]
-    return (x, *rest)
-
-
-def joint_norm(call: Call) -> tuple[Axes, ...]:
-    """Layer, group and RMS norm compute statistics over the channels: removing some would change all others."""
-    x = call.axes("input")
-    taken = x[-len(call.args["normalized_shape"]) :] if "normalized_shape" in call.args else x[1:]
-    for axis in taken:
-        call.freeze(axis, "takes its statistics over all channels")
-    for name in ("weight", "bias"):
-        if call.given(name):
-            for axis in call.axes(name):
-                call.freeze(axis, "takes its statistics over all channels")
-    return (x, *[fixed(other) for other in call.shapes[1:]])
 
 
 def embedding(call: Call) -> tuple[Axes, ...]:
@@ -204,10 +188,6 @@ LAYER_RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     **dict.fromkeys(("addmm", "baddbmm"), added_product),
     "einsum": einsum,
     "scaled_dot_product_attention": attention,
-    **dict.fromkeys(
-        ("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training", "instance_norm"), channel_norm
-    ),
-    **dict.fromkeys(("layer_norm", "native_layer_norm", "rms_norm", "group_norm", "native_group_norm"), joint_norm),
     "embedding": embedding,
     "prelu": prelu,
 }

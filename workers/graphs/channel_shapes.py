@@ -1,4 +1,4 @@
-"""Channel rules of what moves, joins, cuts or reduces dimensions."""
+"""Channel rules of what moves, joins or resizes dimensions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from torch.fx import Node
 
 from workers.graphs.calls import Axes, Call, Split, fixed
+from workers.graphs.channel_layers import unknown
 from workers.graphs.labels import LabelArray
 
 __all__ = ["SHAPE_RULES"]
@@ -100,18 +100,6 @@ def permute(call: Call) -> tuple[Axes, ...]:
     return (tuple(axes[dim] for dim in order),)
 
 
-def expand(call: Call) -> tuple[Axes, ...]:
-    """Dimensions of size 1 stretch; the others keep their labels."""
-    axes, shape = next(iter(call.tensors())), call.shapes[0]
-    made = list(fixed(shape))
-    for place in range(-len(axes), 0):
-        if len(axes[place]) == shape[place]:
-            made[place] = axes[place]
-        else:
-            call.freeze(axes[place], "stretches a dimension of size 1")
-    return (tuple(made),)
-
-
 def concatenate(call: Call) -> tuple[Axes, ...]:
     """Along the dimension labels follow each other; the other dimensions are tied."""
     parts = [call.trace.axes[node][0] for node in call.args["tensors"]]
@@ -147,27 +135,6 @@ def split(call: Call) -> tuple[Axes, ...]:
     return tuple(made)
 
 
-def cut(call: Call) -> tuple[Axes, ...]:
-    """A slice takes part of the labels; with a step, or with ends that depend on the batch, all of them stay."""
-    axes = next(iter(call.tensors()))
-    dim = int(call.args["dim"]) % len(axes)
-    start, end, step = call.args.get("start"), call.args.get("end"), call.args["step"]
-    if step != 1 or isinstance(start, Node) or isinstance(end, Node):
-        call.freeze(axes[dim], "takes channels by a rule that depends on their number")
-        taken = fixed([call.shapes[0][dim]])[0]
-    else:
-        taken = axes[dim][start:end]
-    return ((*axes[:dim], taken, *axes[dim + 1 :]),)
-
-
-def pick(call: Call) -> tuple[Axes, ...]:
-    """`select` and `unbind` name single channels, so all of that dimension stay."""
-    axes = next(iter(call.tensors()))
-    dim = int(call.args["dim"]) % len(axes)
-    call.freeze(axes[dim], "picks single channels by number")
-    return tuple((*axes[:dim], *axes[dim + 1 :]) for _ in call.shapes)
-
-
 def repeat(call: Call) -> tuple[Axes, ...]:
     """Labels repeat; new dimensions have none."""
     axes, counts = next(iter(call.tensors())), call.args["repeats"]
@@ -177,6 +144,23 @@ def repeat(call: Call) -> tuple[Axes, ...]:
             made[place] = np.tile(axes[place], counts[place])
         else:
             call.freeze(axes[place], "repeats it a number of times that is not known before")
+    return (tuple(made),)
+
+
+def repeat_each(call: Call) -> tuple[Axes, ...]:
+    """Each label comes several times in a row, as the keys of grouped queries do."""
+    axes, dim, count = next(iter(call.tensors())), call.args.get("dim"), call.args.get("repeats")
+    if not isinstance(dim, int) or not isinstance(count, int):
+        return unknown(call)
+    dim %= len(axes)
+    return ((*axes[:dim], np.repeat(axes[dim], count), *axes[dim + 1 :]),)
+
+
+def flip(call: Call) -> tuple[Axes, ...]:
+    """Labels in reverse order."""
+    made = list(next(iter(call.tensors())))
+    for dim in call.args["dims"]:
+        made[dim] = made[dim][::-1]
     return (tuple(made),)
 
 
@@ -201,22 +185,6 @@ def resize(call: Call) -> tuple[Axes, ...]:
     for axis in axes[len(axes) - count :]:
         call.freeze(axis, "works along it as on pixels")
     return tuple((*axes[: len(axes) - count], *fixed(shape[len(axes) - count :])) for shape in call.shapes)
-
-
-def reduce(call: Call) -> tuple[Axes, ...]:
-    """Means, sums, extremes: over pixels or tokens channels are untouched; over channels all of them stay."""
-    axes = next(iter(call.tensors()))
-    dims = call.args.get("dim")
-    listed = range(len(axes)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
-    gone = {int(dim) % max(len(axes), 1) for dim in listed}
-    for dim in gone:
-        call.freeze(axes[dim], "sums up all channels")
-    single = fixed([1])[0]
-    if call.args.get("keepdim"):
-        made = tuple(single if dim in gone else axis for dim, axis in enumerate(axes))
-    else:
-        made = tuple(axis for dim, axis in enumerate(axes) if dim not in gone)
-    return tuple(made for _ in call.shapes)
 
 
 def along(call: Call) -> tuple[Axes, ...]:
@@ -252,23 +220,19 @@ _RESIZING = (
     *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
     *("constant_pad_nd", "pad"),
 )
-_REDUCING = ("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean", "argmax", "argmin",
-             "any", "all", "prod", "logsumexp", "linalg_vector_norm")  # fmt: skip
 
 SHAPE_RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "view_copy", "flatten", "unflatten"), reshape),
     **dict.fromkeys(("squeeze", "squeeze_copy", "unsqueeze", "unsqueeze_copy"), reshape),
     **dict.fromkeys(("t", "numpy_T", "transpose", "permute"), permute),
-    **dict.fromkeys(("expand", "broadcast_to"), expand),
     **dict.fromkeys(("cat", "concat"), concatenate),
     "stack": stack,
     **dict.fromkeys(("split", "split_with_sizes", "chunk"), split),
-    **dict.fromkeys(("slice", "slice_copy"), cut),
-    **dict.fromkeys(("select", "unbind"), pick),
     "repeat": repeat,
+    "repeat_interleave": repeat_each,
+    "flip": flip,
     "glu": gated,
     **dict.fromkeys(_RESIZING, resize),
-    **dict.fromkeys(_REDUCING, reduce),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "sort", "topk"), along),
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from functools import reduce
 
 import torch
 from torch.fx import GraphModule, Node
 
-from workers.graphs.calls import Axes, Call, Sizes, Split, Trace, fixed, operator_name
+from workers.graphs.calls import Axes, Call, Sizes, Split, Trace, fixed, operator_name, tensor_at
+from workers.graphs.channel_fills import FILL_RULES
 from workers.graphs.channel_layers import LAYER_RULES, broadcast, unknown
+from workers.graphs.channel_norms import NORM_RULES
+from workers.graphs.channel_picks import PICK_RULES
+from workers.graphs.channel_recurrent import RECURRENT_RULES
 from workers.graphs.channel_shapes import SHAPE_RULES
 from workers.graphs.labels import FIXED, Labels
 
@@ -38,14 +41,18 @@ _SAME = (
 )
 RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     **LAYER_RULES,
+    **NORM_RULES,
+    **RECURRENT_RULES,
     **SHAPE_RULES,
+    **PICK_RULES,
+    **FILL_RULES,
     **dict.fromkeys(_SAME, same),
     "expand_as": elementwise,
 }
 """The rule of each operator. Operators that torch tags as pointwise are `elementwise`; the rest is `unknown`."""
 
 
-def label_channels(module: GraphModule, sizes: Sizes, chosen: Mapping[Split, int]) -> Trace:
+def label_channels(module: GraphModule, sizes: Sizes, chosen: Mapping[Split, int], *, rescale: bool = False) -> Trace:
     """Labels all tensors of an unlifted program (`ExportedProgram.module()`).
 
     1. Each dimension of each parameter and buffer starts with labels of its own; a tensor with two names has one set.
@@ -55,8 +62,9 @@ def label_channels(module: GraphModule, sizes: Sizes, chosen: Mapping[Split, int
 
     Args:
         chosen: which dimension carries the channels after a reshape that splits them; see `channel_shapes.reshape`.
+        rescale: lets channels go that a layer norm takes its statistics over; see `channel_norms.layer_norm`.
     """
-    trace = Trace(Labels(), sizes, dict(chosen))
+    trace = Trace(Labels(), sizes, dict(chosen), rescale=rescale)
     owned: dict[int, Axes] = {}
     for node in module.graph.nodes:
         if node.op == "get_attr":
@@ -73,11 +81,6 @@ def label_channels(module: GraphModule, sizes: Sizes, chosen: Mapping[Split, int
     return trace
 
 
-def tensor_at(module: torch.nn.Module, name: str) -> object:
-    """What `module` holds under a dotted name."""
-    return reduce(getattr, name.split("."), module)
-
-
 def _attribute(module: GraphModule, node: Node, labels: Labels, owned: dict[int, Axes]) -> tuple[Axes, ...]:
     tensor = tensor_at(module, str(node.target))
     if not isinstance(tensor, torch.Tensor):
@@ -91,14 +94,14 @@ def _attribute(module: GraphModule, node: Node, labels: Labels, owned: dict[int,
 
 def _call(node: Node, trace: Trace) -> tuple[Axes, ...]:
     call = Call(node, trace)
-    if not call.tensors():
-        return tuple(fixed(shape) for shape in call.shapes)
     name = operator_name(node)
+    if not call.tensors() and name not in FILL_RULES:
+        return tuple(fixed(shape) for shape in call.shapes)
     rule = RULES.get(name) or RULES.get(name.removesuffix("_"))
     if rule is None:
         pointwise = isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags
         rule = elementwise if pointwise else unknown
-    elif torch.Tag.pointwise in getattr(node.target, "tags", ()) and rule is not LAYER_RULES.get(name):
+    elif torch.Tag.pointwise in getattr(node.target, "tags", ()) and name not in LAYER_RULES:
         rule = elementwise  # such as `max.other`, which shares its name with a reduction
     return rule(call)
 

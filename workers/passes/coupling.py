@@ -12,11 +12,14 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from workers.graphs.calls import Sizes, Split, Trace
-from workers.graphs.channels import label_channels, tensor_at
+from workers.graphs.calls import Sizes, Split, Trace, tensor_at
+from workers.graphs.channel_fills import unshare_fills
+from workers.graphs.channels import label_channels
 from workers.graphs.labels import FIXED, LabelArray
 
-__all__ = ["Coupling", "Group", "Slot", "couple", "weights"]
+__all__ = ["Coupling", "Group", "Slot", "couple", "layer_of", "weights"]
+
+NOT_ALL = "its layers and directions keep one size, and some of them stay or are tied to other layers"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Coupling:
     slots: tuple[Slot, ...]
     groups: tuple[Group, ...]
     """Free classes only, in the order of the graph."""
+    level: tuple[tuple[int, ...], ...]
+    """Numbers of groups that must keep the same number of classes, such as the layers of one stacked LSTM."""
 
     def reason(self, classes: LabelArray) -> str | None:
         """Why not all of `classes` are free; `None` if one is."""
@@ -70,28 +75,65 @@ class Coupling:
         return [self.trace.labels.roots(axis) for axis in arrays if len(axis) and (axis != FIXED).any()]
 
 
-def couple(program: ExportedProgram) -> Coupling:
+def couple(program: ExportedProgram, *, rescale: bool = False) -> Coupling:
     """Finds the channels of `program`.
 
     Reshapes that split channels into several dimensions (heads and their size) leave a choice which of them carries
     the channels. Each choice is tried in turn, and the one with the most removable weights is kept.
+
+    Args:
+        rescale: lets channels go that a layer norm takes its statistics over.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
+    unshare_fills(module.graph)
     sizes = Sizes(module.graph)
+
+    def attempt(chosen: dict[Split, int]) -> Coupling:
+        return _assemble(module, label_channels(module, sizes, chosen, rescale=rescale))
+
     chosen: dict[Split, int] = {}
-    best = _assemble(module, label_channels(module, sizes, chosen))
-    for split, places in list(best.trace.choices.items()):
-        for place in places:
-            trial = _assemble(module, label_channels(module, sizes, {**chosen, split: place}))
-            if _removable(trial) > _removable(best):
-                best, chosen = trial, {**chosen, split: place}
+    best = attempt(chosen)
+    choices = list(best.trace.choices.items())
+    # Query, key and value may be split by different numbers, and only fit each other if all are split alike.
+    alike = ({split: places[end] for split, places in choices} for end in (0, -1))
+    single = ((split, place) for split, places in choices for place in places)
+    for changes in (*alike, *({split: place} for split, place in single)):
+        trial = attempt({**chosen, **changes})
+        if _worth(trial) > _worth(best):
+            best, chosen = trial, {**chosen, **changes}
     return best
 
 
 def _assemble(module: GraphModule, trace: Trace) -> Coupling:
-    slots = tuple(_slots(module, trace))
-    return Coupling(module, trace, slots, tuple(_groups(slots, trace)))
+    while True:
+        slots = tuple(_slots(module, trace))
+        groups = tuple(_groups(slots, trace))
+        uneven = [arrays for arrays in trace.level if not _even(arrays, groups, trace)]
+        if not uneven:
+            return Coupling(module, trace, slots, groups, _level(groups, trace))
+        for array in uneven[0]:
+            trace.labels.freeze(array, NOT_ALL)
+        trace.level.remove(uneven[0])
+
+
+def _even(arrays: tuple[LabelArray, ...], groups: tuple[Group, ...], trace: Trace) -> bool:
+    """True if each array is exactly one group, so that layers keep the same number if their groups do."""
+    wanted = {tuple(group.classes.tolist()) for group in groups}
+    return all(tuple(np.unique(trace.labels.roots(array)).tolist()) in wanted for array in arrays)
+
+
+def _level(groups: tuple[Group, ...], trace: Trace) -> tuple[tuple[int, ...], ...]:
+    """Sets of groups, joined where one group is in two."""
+    numbers = {int(group.classes[0]): number for number, group in enumerate(groups)}
+    joined: list[set[int]] = []
+    for arrays in trace.level:
+        found = {numbers[int(trace.labels.roots(array).min())] for array in arrays}
+        for other in [each for each in joined if each & found]:
+            joined.remove(other)
+            found |= other
+        joined.append(found)
+    return tuple(tuple(sorted(each)) for each in joined if len(each) > 1)
 
 
 def _slots(module: GraphModule, trace: Trace) -> Iterable[Slot]:
@@ -136,15 +178,19 @@ def _groups(slots: tuple[Slot, ...], trace: Trace) -> Iterable[Group]:
             yield Group(np.array(labels, dtype=np.int64), math.gcd(*(widths[label] for label in labels)))
 
 
-def _removable(coupling: Coupling) -> int:
-    """Weights that belong to some class of some group, counted once per dimension they lie along."""
+def _worth(coupling: Coupling) -> tuple[int, int]:
+    """Weights that belong to some class of some group, counted once per dimension they lie along.
+
+    Of two ways that are worth the same, the one that takes whole heads: they leave the work in them as it is.
+    """
     free = np.concatenate([group.classes for group in coupling.groups] or [np.zeros(0, dtype=np.int64)])
     total = 0
     for slot in coupling.slots:
         tensor = tensor_at(coupling.module, slot.name)
         assert isinstance(tensor, torch.Tensor)
         total += int(np.isin(slot.classes, free).sum()) * tensor.numel() // len(slot.classes)
-    return total
+    roots = [coupling.trace.labels.roots(axis) for axis in coupling.trace.beside]
+    return total, sum(int(np.isin(axis, free).sum()) for axis in roots)
 
 
 def weights(coupling: Coupling) -> Iterable[tuple[str, torch.nn.Parameter]]:
@@ -153,3 +199,9 @@ def weights(coupling: Coupling) -> Iterable[tuple[str, torch.nn.Parameter]]:
         tensor = tensor_at(coupling.module, name)
         if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():
             yield name, tensor
+
+
+def layer_of(name: str) -> str:
+    """The layer that owns a tensor: `body.0` for `body.0.weight`."""
+    owner, _, _ = name.rpartition(".")
+    return owner or name

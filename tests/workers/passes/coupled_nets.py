@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -141,7 +142,11 @@ NETS: dict[str, tuple[Callable[[], Net], Callable[[int], torch.Tensor]]] = {
 
 def export(module: nn.Module, example: torch.Tensor) -> ExportedProgram:
     """The module with a dynamic batch of 1 to 64."""
-    return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch", min=1, max=64)},))
+    shapes = ({0: Dim("batch", min=1, max=64)},)
+    with warnings.catch_warnings():
+        # torch says this of its own recurrent layers, whose weights are parameters all the same.
+        warnings.filterwarnings("ignore", message="The tensor attributes .*_flat_weights", category=UserWarning)
+        return torch.export.export(module.eval(), (example,), dynamic_shapes=shapes)
 
 
 def context(program: ExportedProgram, *inputs: torch.Tensor) -> PassContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,10 +180,11 @@ def test_layers_made_together_name_each_other() -> None:
 
 
 def test_requires_refuses_a_model_without_removable_channels() -> None:
-    reasons = PrunePass().requires(models.program("lstm"), Prune())
-    assert len(reasons) == 1
-    assert "lstm is an operator that ties all channels" in reasons[0]
-    assert reasons[0].endswith("Leave `prune` out of the recipe.")
+    net = Net(lambda n, x: n.up(x).cumsum(-1), up=nn.Linear(6, 8))
+    assert PrunePass().requires(export(net, rows(4)), Prune()) == [
+        "No channel of this model can be removed: cumsum depends on all channels at once; "
+        "linear joins it with a dimension of fixed size. Leave `prune` out of the recipe."
+    ]
 
 
 def test_requires_refuses_bn_scale_without_batch_norms() -> None:
@@ -213,35 +215,42 @@ def test_progress_is_told() -> None:
     assert told[-1] == 1.0
 
 
+def linear(compute: Callable[[torch.Tensor], torch.Tensor]) -> tuple[Net, Callable[[int], torch.Tensor]]:
+    """A layer of 8 channels, what is done to them, and a layer that reads as many as are left."""
+    left = compute(torch.ones(1, 5, 8)).shape[-1]
+    return Net(lambda n, x: n.out(compute(n.up(x))), up=nn.Linear(6, 8), out=nn.Linear(left, 3)), rows
+
+
+OVER_ALL = "takes its statistics over all channels"
 FREEZING = {
-    "layer_norm takes its statistics over all channels": (
-        Net(lambda n, x: n.out(functional_norm(n.up(x))), up=nn.Linear(6, 8), out=nn.Linear(8, 3)), rows),
-    "softmax depends on all channels at once": (
-        Net(lambda n, x: n.out(n.up(x).softmax(-1)), up=nn.Linear(6, 8), out=nn.Linear(8, 3)), rows),
-    "mean sums up all channels": (
-        Net(lambda n, x: n.out(n.up(x) / n.up(x).mean(-1, keepdim=True)), up=nn.Linear(6, 8), out=nn.Linear(8, 3)),
-        rows),
-    "select picks single channels by number": (
-        Net(lambda n, x: n.out(n.up(x))[..., 0] + n.up(x)[..., 2], up=nn.Linear(6, 8), out=nn.Linear(8, 3)), rows),
-    "slice takes channels by a rule that depends on their number": (
-        Net(lambda n, x: n.out(n.up(x)[..., ::2]), up=nn.Linear(6, 8), out=nn.Linear(4, 3)), rows),
+    f"layer_norm {OVER_ALL} (set `layer_norm: rescale` to let them go)": linear(
+        lambda y: nn.functional.layer_norm(y, (8,))
+    ),
+    f"rms_norm {OVER_ALL}": linear(lambda y: nn.functional.rms_norm(y.sigmoid(), (8,))),
+    "softmax depends on all channels at once": linear(lambda y: y.softmax(-1)),
+    "mean sums up all channels": linear(lambda y: y / y.exp().mean(-1, keepdim=True)),
+    "amax sums up all channels": linear(lambda y: y / y.amax(-1, keepdim=True)),
+    "unbind picks single channels by number": linear(lambda y: torch.stack(y.unbind(-1)[:4], -1)),
+    "slice takes channels by a rule that depends on their number": linear(lambda y: y[..., ::2]),
+    "roll is an operator that ties all channels it reads": linear(lambda y: y.roll(1, -1)),
+    "matmul sums over them, and a removed one would not count as zero": linear(
+        lambda y: y @ y.exp().transpose(-1, -2).exp() if y.shape[-1] < 8 else y.exp() @ y.exp().transpose(-1, -2)
+    ),
+    "gather looks channels up by number": linear(
+        lambda y: y.gather(-1, torch.zeros_like(y[..., :4], dtype=torch.long))
+    ),
+    "index looks channels up by number": linear(lambda y: y[:, :, torch.tensor([1, 3])]),
+    "pad works along it as on pixels": linear(lambda y: nn.functional.pad(y, (1, 1))),
+    "cumsum depends on all channels at once": linear(lambda y: y.cumsum(-1)),
     "add joins it with a dimension of fixed size": (
         Net(lambda n, x: n.out(n.up(x) + x), up=nn.Linear(6, 6), out=nn.Linear(6, 3)), rows),
     "the model returns it": (Net(lambda n, x: n.up(x), up=nn.Linear(6, 8)), rows),
-    "group_norm takes its statistics over all channels": (
-        Net(lambda n, x: n.out(n.norm(n.up(x))), up=nn.Conv2d(6, 8, 1), norm=nn.GroupNorm(2, 8),
+    f"group_norm {OVER_ALL}": (
+        Net(lambda n, x: n.out(n.norm(n.up(x))), up=nn.Conv2d(6, 8, 1), norm=nn.GroupNorm(1, 8),
             out=nn.Conv2d(8, 3, 1)), image),
-    "pad works along it as on pixels": (
-        Net(lambda n, x: n.out(nn.functional.pad(n.up(x), (1, 1))), up=nn.Linear(6, 8), out=nn.Linear(10, 3)), rows),
-    "cumsum depends on all channels at once": (
-        Net(lambda n, x: n.out(n.up(x).cumsum(-1)), up=nn.Linear(6, 8), out=nn.Linear(8, 3)), rows),
-    "flip is an operator that ties all channels it reads": (
-        Net(lambda n, x: n.out(n.up(x).flip(-1)), up=nn.Linear(6, 8), out=nn.Linear(8, 3)), rows),
+    "its layers and directions keep one size, and some of them stay or are tied to other layers": (
+        Net(lambda n, x: n.up(x)[0], up=nn.LSTM(6, 8, 2, batch_first=True)), rows),
 }  # fmt: skip
-
-
-def functional_norm(x: torch.Tensor) -> torch.Tensor:
-    return nn.functional.layer_norm(x, (8,))
 
 
 @pytest.mark.parametrize("reason", FREEZING)

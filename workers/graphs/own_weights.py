@@ -1,0 +1,51 @@
+"""A program as a module with weights of its own, and a program with the weights of such a module."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+
+from workers.graphs.reexport import reexport
+from workers.programs import batch_range, example_inputs
+
+__all__ = ["state", "with_own_weights", "with_state"]
+
+EXAMPLE_BATCH = 3
+"""Any batch above 1 would do: tracing takes 0 and 1 for constants."""
+
+
+def with_own_weights(program: ExportedProgram) -> GraphModule:
+    """The program as a module that can be trained; `ExportedProgram.module` shares its weights with the program."""
+    module = program.module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    owned: dict[int, torch.Tensor] = {}
+    for name, tensor in state(module).items():
+        if id(tensor) not in owned:
+            owned[id(tensor)] = copy.deepcopy(tensor)
+        owner, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(owner), attribute, owned[id(tensor)])
+    return module
+
+
+def state(module: GraphModule) -> dict[str, torch.Tensor]:
+    """Parameters and buffers; one with two names under both."""
+    return {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+
+
+def with_state(weights: dict[str, torch.Tensor], program: ExportedProgram, seed: int) -> ExportedProgram:
+    """A new program with the graph of `program` and these weights, by the names that `state` gives."""
+    module = with_own_weights(program)
+    with torch.no_grad():
+        for name, tensor in state(module).items():
+            tensor.copy_(weights[name])
+    for node in module.graph.find_nodes(op="get_attr"):
+        if not node.users:
+            module.graph.erase_node(node)  # such as a batch norm's count of batches
+    low, _ = batch_range(program)
+    return reexport(module, program, example_inputs(program, max(low, EXAMPLE_BATCH), seed))
