@@ -127,19 +127,23 @@ def test_of_many_threads_that_tick_at_once_one_makes_the_job(scene: ScheduleScen
     scene.model()
     for round_ in range(1, 6):
         scene.clock.pass_(3600)
-        start = threading.Barrier(6)
-
-        def tick() -> int:
-            start.wait(30)
-            return len(Scheduler(scene.database).once())
-
-        with ThreadPoolExecutor(6) as pool:
-            counts = [future.result(60) for future in [pool.submit(tick) for _ in range(6)]]
-        assert sum(counts) == len(timed) + (round_ == 1)
+        assert _tick_at_once(scene, 6) == len(timed) + (round_ == 1)
         for schedule in timed:
             history = scene.history(schedule)
             assert len(history) == round_
             scene.end(history[0].job_id)
+
+
+def _tick_at_once(scene: ScheduleScene, threads: int) -> int:
+    """How many firings so many ticks make that start at one signal."""
+    start = threading.Barrier(threads)
+
+    def tick() -> int:
+        start.wait(30)
+        return len(Scheduler(scene.database).once())
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(future.result(60) for future in [pool.submit(tick) for _ in range(threads)])
 
 
 _TICK = """
