@@ -67,9 +67,9 @@ def _drop(recipe: Recipe, signature: Signature, labelled: bool) -> Iterator[Faul
 
 def _labels(recipe: Recipe, labelled: bool) -> Iterator[Fault]:
     for index, entry in enumerate(recipe.passes):
-        if "labels" in entry.needs and not labelled:
+        if "labels" in entry.reads() and not labelled:
             yield Fault(
                 where=f"/recipe/passes/{index}/{entry.name}",
                 message=f"`{entry.name}` reads labels, and the dataset has none.",
-                cure="Add `targets` to the dataset, or leave the pass out.",
+                cure="Add `targets` to the dataset, or leave out the pass, or the setting that reads labels.",
             )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from api.goals import goal_faults
+from api.students import with_students
 from burnish.errors import Fault, InvalidSpec, NotFound
 from burnish.formats import DatasetSchema
 from burnish.formats.fit import faults as fit_faults
@@ -83,6 +84,9 @@ def _look(tx: Transaction, document: Mapping[str, Any]) -> _Seen:
         faults += _device_faults(tx, target)
     if model:
         faults += _model_faults(Signature.model_validate(model.signature), dataset, recipe, target)
+    if model and recipe and spec:
+        recipe = with_students(tx, recipe, model, faults)
+        spec = spec.model_copy(update={"recipe": recipe})
     return _Seen(spec=spec, model=model, dataset=dataset, faults=faults)
 
 

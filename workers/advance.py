@@ -41,7 +41,7 @@ def take_up(tx: Transaction, job_id: str, keys: KeyMaker) -> None:
         if job.state == "queued":
             contest = contest_of(firings.of_job(tx, job_id))
             again = contest.champion if contest and contest.remeasures else None
-            jobs.plan(tx, job_id, remeasurement(job, again) if again else plan(job))
+            jobs.plan(tx, job_id, remeasurement(job, again) if again else plan(job, _students(tx, job)))
         advance(tx, job_id, keys)
 
     job = jobs.lock(tx, job_id)
@@ -87,6 +87,12 @@ def advance(tx: Transaction, job_id: str, keys: KeyMaker) -> None:
         free = [step for step in every.values() if step.state == "waiting" and settled(step, every)]
         if not _bind(tx, job, [(step, bound(step, every)) for step in free], keys):
             return
+
+
+def _students(tx: Transaction, job: Job) -> dict[str, str]:
+    """Digests of the models that the job's passes read besides its own, by id."""
+    named = (settings.wants_student() for settings in JobSpec.model_validate(job.spec).recipe.passes)
+    return {ref: models.get(tx, ref).digest for ref in named if ref is not None}
 
 
 def _ended(tx: Transaction, job: Job, every: Mapping[str, Step]) -> bool:

@@ -31,11 +31,17 @@ from workers.variants import Variant, of_recipe
 __all__ = ["contender_name", "more_steps", "plan"]
 
 
-def plan(job: Job) -> list[PlannedStep]:
-    """The first steps of a job, in an order in which each comes after its inputs."""
+def plan(job: Job, students: Mapping[str, str] | None = None) -> list[PlannedStep]:
+    """The first steps of a job, in an order in which each comes after its inputs.
+
+    Args:
+        students: digests of the models that passes name as students.
+    """
     recipe = JobSpec.model_validate(job.spec).recipe
     writer = _Writer(recipe)
     writer.begin(job)
+    for name, digest in (students or {}).items():
+        writer.add(f"capture-{name}", "capture", inputs={"model": f"sha256:{digest}"})
     if recipe.passes:
         writer.preflight()
         for variant in of_recipe(recipe):
@@ -120,6 +126,9 @@ class _Writer:
         inputs = {"program": "capture.program", "calibration": "split.calibration"}
         if any(settings.wants_profile() for settings in self._recipe.passes):
             inputs["profile"] = "profile.profile"
+        for settings in self._recipe.passes:
+            if (student := settings.wants_student()) is not None:
+                inputs["student"] = f"capture-{student}.program"
         recipe = self._recipe.model_dump(mode="json")
         self.add(
             "preflight",
@@ -138,6 +147,8 @@ class _Writer:
             inputs = {"program": program, "original": "capture.program", "calibration": "split.calibration"}
             if settings.wants_profile():
                 inputs["profile"] = "profile.profile"
+            if (student := settings.wants_student()) is not None:
+                inputs["student"] = f"capture-{student}.program"
             self.add(
                 prefix + name,
                 f"pass:{settings.name}",

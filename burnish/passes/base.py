@@ -33,6 +33,10 @@ class PassSettings(Document):
         """Why it may not stand in one recipe with an earlier pass, where names alone don't tell; `None`: it may."""
         return None
 
+    def reads(self) -> frozenset[Need]:
+        """What of the dataset it reads with these settings."""
+        return self.needs
+
     def least_size_factor(self) -> float:
         """The smallest share of the parameters' bytes that this pass can leave, for spotting goals out of reach."""
         return 1.0
@@ -40,6 +44,10 @@ class PassSettings(Document):
     def wants_profile(self) -> bool:
         """True if it decides by the measured time or sensitivity of each layer: the job then has a `profile` step."""
         return False
+
+    def wants_student(self) -> str | None:
+        """Reference of another uploaded model that it reads: the job then captures that, too."""
+        return None
 
     def shrunk(self) -> Self:
         """The same treatment with the least work that still shows whether it can be done, for the pre-flight."""

@@ -8,6 +8,7 @@ import pytest
 
 from api.submission import check
 from burnish.errors import Fault, InvalidSpec
+from storage import models
 from tests.api.place import Place, dataset_bytes
 
 
@@ -85,3 +86,27 @@ def test_a_size_out_of_reach_is_refused_and_the_reachable_one_named(ready: Place
     assert "at least" in faults(ready, recipe)["/recipe/goal/max_size"].message
     with ready.database.read() as tx:
         check(tx, {"model": "net", "dataset": "samples", "recipe": {"goal": {"max_size": "100B"}}})
+
+
+STUDENT = "/recipe/passes/0/distill/student"
+
+
+def test_a_student_is_named_by_its_id_from_then_on(ready: Place) -> None:
+    with ready.database.read() as tx:
+        order = check(
+            tx, {"model": "net", "dataset": "samples", "recipe": {"passes": [{"distill": {"student": "net"}}]}}
+        )
+    (distill,) = order.spec.recipe.passes
+    assert distill.wants_student() == order.model.id
+
+
+def test_a_student_that_is_not_there_is_refused(ready: Place) -> None:
+    assert "nobody" in faults(ready, {"passes": [{"distill": {"student": "nobody"}}]})[STUDENT].message
+
+
+def test_a_student_with_another_signature_is_refused_with_the_difference(ready: Place) -> None:
+    other = {"inputs": [{"name": "y", "dtype": "float32", "shape": [None, 3]}], "outputs": [], "parameters": 1}
+    with ready.database.begin() as tx:
+        models.create(tx, name="other", digest="c" * 64, size=1, signature=other)
+    fault = faults(ready, {"passes": [{"distill": {"student": "other"}}]})[STUDENT]
+    assert "takes up to None" in fault.message or "inputs are y float32 (any, 3)" in fault.message

@@ -50,6 +50,8 @@ class PassContext:
     """Called with the share done (0 to 1) and what is being done."""
     profile: Profile | None = None
     """Measured time and sensitivity of the original's layers, for a pass whose settings ask for it."""
+    student: ExportedProgram | None = None
+    """The user's smaller model, for a pass whose settings name one."""
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
-from workers.passes.base import Samples
-
-__all__ = ["Inputs", "augmented", "chunks", "held_back", "shuffled"]
+__all__ = ["Inputs", "Mixture", "augmented", "chunks", "held_back", "shuffled"]
 
 Inputs = tuple[torch.Tensor, ...]
 NOISE = 0.05
 """Of the added noise, relative to the standard deviation of the batch."""
 
 
-def held_back(samples: Samples, share: float, generator: torch.Generator) -> tuple[Inputs, Inputs]:
-    """Splits the inputs at random into those to train on and those to judge by; a single sample is both."""
-    count = len(samples)
+@dataclass(frozen=True)
+class Mixture:
+    """How the samples of a batch were mixed: sample i is `share[i]` of itself and the rest of sample `partner[i]`."""
+
+    share: torch.Tensor
+    partner: torch.Tensor
+
+
+def held_back(rows: Inputs, share: float, generator: torch.Generator) -> tuple[Inputs, Inputs]:
+    """Splits the rows at random into those to train on and those to judge by; a single one is both."""
+    count = len(rows[0])
     order = torch.randperm(count, generator=generator)
     judged = max(1, round(count * share))
     train = order[judged:] if count > 1 else order
-    return tuple(x[train] for x in samples.inputs), tuple(x[order[:judged]] for x in samples.inputs)
+    return tuple(x[train] for x in rows), tuple(x[order[:judged]] for x in rows)
 
 
 def shuffled(inputs: Inputs, generator: torch.Generator) -> Inputs:
@@ -39,20 +46,29 @@ def chunks(inputs: Inputs, size: int, least: int) -> Iterator[Inputs]:
         yield tuple(torch.cat([part, x[more]]) for part, x in zip(chunk, inputs, strict=True))
 
 
-def augmented(batch: Inputs, generator: torch.Generator) -> Inputs:
-    """Changes floating-point inputs; integers, such as tokens, stay as they are.
+def augmented(batch: Inputs, generator: torch.Generator) -> tuple[Inputs, Mixture | None]:
+    """Changes floating-point inputs; a batch with integers among its inputs, such as tokens, is not mixed.
 
     A sample in two is mixed with another one of the batch, by a share drawn evenly (mixup, Zhang et al. 2018,
     arXiv:1710.09412; the teacher answers for the mixture, so there are no labels to mix). All get normal noise.
     """
+    if not all(x.is_floating_point() for x in batch):
+        return tuple(_noisy(x, generator) if x.is_floating_point() else x for x in batch), None
     count = len(batch[0])
     share = torch.rand(count, generator=generator)
     share[torch.rand(count, generator=generator) < 0.5] = 1.0
-    partner = torch.randperm(count, generator=generator)
-    return tuple(_changed(x, share, partner, generator) if x.is_floating_point() else x for x in batch)
+    mixture = Mixture(share, torch.randperm(count, generator=generator))
+    return tuple(_mixed(x, mixture) + _noise(x, generator) for x in batch), mixture
 
 
-def _changed(x: torch.Tensor, share: torch.Tensor, partner: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    weight = share.reshape(-1, *[1] * (x.dim() - 1)).to(x.dtype)
-    noise = torch.randn(x.shape, generator=generator).to(x.dtype) * x.std(correction=0) * NOISE
-    return weight * x + (1 - weight) * x[partner] + noise
+def _mixed(x: torch.Tensor, mixture: Mixture) -> torch.Tensor:
+    weight = mixture.share.reshape(-1, *[1] * (x.dim() - 1)).to(x.dtype)
+    return weight * x + (1 - weight) * x[mixture.partner]
+
+
+def _noisy(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return x + _noise(x, generator)
+
+
+def _noise(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(x.shape, generator=generator).to(x.dtype) * x.std(correction=0) * NOISE

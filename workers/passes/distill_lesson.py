@@ -11,8 +11,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from burnish.passes import Distill
 from workers.passes.base import PassContext
-from workers.passes.distill_data import Inputs, augmented, chunks, held_back, shuffled
-from workers.passes.distill_loss import distance, floating
+from workers.passes.distill_data import Inputs, Mixture, augmented, chunks, held_back, shuffled
+from workers.passes.distill_features import Tapped, points, similarity_loss
+from workers.passes.distill_loss import distance, floating, label_loss
 from workers.programs import batch_range
 
 __all__ = ["Lesson"]
@@ -24,27 +25,35 @@ LARGEST_BATCH = 128
 
 
 class Lesson:
-    """One teacher and its samples. Random numbers come from the job's seed alone."""
+    """One teacher and its samples. Random numbers come from the job's seed alone.
+
+    A row of samples is the model's inputs, and its target behind them where labels count.
+    """
 
     def __init__(self, context: PassContext, settings: Distill) -> None:
         self._settings = settings
-        self._teacher = context.original.module(check_guards=False)
+        teacher = context.original.module(check_guards=False)
+        assert isinstance(teacher, GraphModule)
+        self._teacher = teacher
         self._least, most = batch_range(context.original)
         self._size = min(settings.batch_size, most or settings.batch_size)
         self._judging_size = min(LARGEST_BATCH, most or LARGEST_BATCH)
-        targets = context.calibration.targets
-        self._class_scores = targets is None or not targets.is_floating_point()
+        samples = context.calibration
+        self._class_scores = samples.targets is None or not samples.targets.is_floating_point()
+        self._inputs = len(samples.inputs)
         self._generator = torch.Generator().manual_seed(context.seed)
-        self._train, self._judged = held_back(context.calibration, HELD_BACK, self._generator)
+        targets = () if samples.targets is None or not settings.labels else (samples.targets,)
+        self._train, self._judged = held_back((*samples.inputs, *targets), HELD_BACK, self._generator)
         self._answers = self._run(self._teacher, self._judged)
 
     def batches(self) -> Iterator[Inputs]:
         """The training samples as they are, for measuring statistics."""
-        return chunks(self._train, self._judging_size, self._least)
+        return (rows[: self._inputs] for rows in chunks(self._train, self._judging_size, self._least))
 
     def judge(self, student: torch.nn.Module) -> float:
         """The loss on the samples held back."""
-        return float(self._loss(self._run(student, self._judged), self._answers))
+        given = self._run(student, self._judged)
+        return float(self._loss(given, self._answers, self._judged[self._inputs :], None))
 
     def teach(self, student: GraphModule) -> Iterator[float]:
         """Trains `student` in place. Yields the judged loss after each epoch."""
@@ -54,35 +63,66 @@ class Lesson:
         optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
         steps = settings.epochs * -(-len(self._train[0]) // self._size)
         schedule = OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
+        inner = points(self._teacher, student) if settings.features else ([], [])
+        pupil, master = Tapped(student, inner[1]), Tapped(self._teacher, inner[0])
         for exercises in itertools.islice(self._epochs(), settings.epochs):
-            for inputs, answers in exercises:
+            for rows, mixture in exercises:
+                inputs, targets, answers = self._parts(rows)
                 optimizer.zero_grad()
-                self._loss(floating(student(*inputs)), answers).backward()
+                if not inner[0]:
+                    given = floating(student(*inputs))
+                    loss = self._loss(given, answers or self._answer(inputs), targets, mixture)
+                else:
+                    given, found = pupil(*inputs)
+                    with torch.no_grad():
+                        wanted, theirs = master(*inputs)
+                    loss = self._loss(given, wanted, targets, mixture)
+                    loss = loss + settings.features * similarity_loss(found, theirs)
+                loss.backward()
                 optimizer.step()
                 schedule.step()
             yield self.judge(student)
 
-    def _epochs(self) -> Iterator[Iterator[tuple[Inputs, Inputs]]]:
-        """Endless epochs of pairs of inputs and the teacher's answers, which are computed once if inputs stay."""
-        if self._settings.augment and any(x.is_floating_point() for x in self._train):
+    def _epochs(self) -> Iterator[Iterator[tuple[Inputs, Mixture | None]]]:
+        """Endless epochs of batches. Where inputs stay, the teacher answers once, and the answers go with the rows."""
+        if self._settings.augment and any(x.is_floating_point() for x in self._train[: self._inputs]):
             while True:
                 batches = chunks(shuffled(self._train, self._generator), self._size, self._least)
-                yield ((inputs, self._answer(inputs)) for inputs in (augmented(b, self._generator) for b in batches))
-        known = (*self._train, *(x[: len(self._train[0])] for x in self._run(self._teacher, self._train)))
-        count = len(self._train)
+                yield (self._augmented(rows) for rows in batches)
+        known = self._train
+        if not self._settings.features:
+            known = (*known, *self._run(self._teacher, self._train))
         while True:
             batches = chunks(shuffled(known, self._generator), self._size, self._least)
-            yield ((batch[:count], batch[count:]) for batch in batches)
+            yield ((rows, None) for rows in batches)
 
-    def _answer(self, inputs: Inputs) -> Inputs:
+    def _augmented(self, rows: Inputs) -> tuple[Inputs, Mixture | None]:
+        inputs, mixture = augmented(rows[: self._inputs], self._generator)
+        return (*inputs, *rows[self._inputs :]), mixture
+
+    def _parts(self, rows: Inputs) -> tuple[Inputs, Inputs, Inputs]:
+        """Inputs, targets (none or one), and the teacher's answers if they are known."""
+        inputs, targets = self._inputs, len(self._train)
+        return rows[:inputs], rows[inputs:targets], rows[targets:]
+
+    def _answer(self, inputs: Inputs) -> list[torch.Tensor]:
         with torch.no_grad():
-            return tuple(floating(self._teacher(*inputs)))
+            return floating(self._teacher(*inputs))
 
-    def _run(self, model: torch.nn.Module, inputs: Inputs) -> Inputs:
-        """All floating-point outputs for `inputs`, without gradients."""
+    def _run(self, model: torch.nn.Module, rows: Inputs) -> Inputs:
+        """All floating-point outputs for `rows`, without gradients."""
+        inputs = rows[: self._inputs]
         with torch.no_grad():
             parts = [floating(model(*chunk)) for chunk in chunks(inputs, self._judging_size, self._least)]
-        return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
+        return tuple(torch.cat(outputs)[: len(inputs[0])] for outputs in zip(*parts, strict=True))
 
-    def _loss(self, student: Inputs | list[torch.Tensor], teacher: Inputs) -> torch.Tensor:
-        return distance(student, teacher, self._settings.temperature, self._class_scores)
+    def _loss(
+        self,
+        given: Inputs | list[torch.Tensor],
+        answers: Inputs | list[torch.Tensor],
+        targets: Inputs,
+        mix: Mixture | None,
+    ) -> torch.Tensor:
+        share = self._settings.labels
+        loss = (1.0 - share) * distance(given, answers, self._settings.temperature, self._class_scores)
+        return loss + share * label_loss(given[0], targets[0], mix) if targets else loss

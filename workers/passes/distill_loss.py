@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import cosine_similarity, kl_div, log_softmax, mse_loss
+from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_softmax, mse_loss, nll_loss
 
-__all__ = ["distance", "floating"]
+from workers.passes.distill_data import Mixture
+
+__all__ = ["distance", "floating", "label_loss"]
 
 
 def floating(outputs: object) -> list[torch.Tensor]:
@@ -35,6 +37,33 @@ def distance(
         for s, t in zip(student, teacher, strict=True)
     ]
     return torch.stack(parts).mean()
+
+
+def label_loss(outputs: torch.Tensor, targets: torch.Tensor, mixture: Mixture | None) -> torch.Tensor:
+    """How far the first output is from the targets: cross entropy of classes, else the squared error over its variance.
+
+    Args:
+        outputs: class scores (or probabilities) of shape (samples, classes), or values of the targets' shape.
+        mixture: how the inputs were mixed; a mixed sample has both targets, each by its share.
+    """
+    if targets.is_floating_point():
+        wanted = targets if mixture is None else _blend(targets, targets[mixture.partner], mixture)
+        return mse_loss(outputs.reshape(wanted.shape), wanted) / targets.var(correction=0).clamp_min(1e-8)
+    first = _entropies(outputs, targets)
+    if mixture is None:
+        return first.mean()
+    return _blend(first, _entropies(outputs, targets[mixture.partner]), mixture).mean()
+
+
+def _entropies(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    if _is_distribution(outputs.detach()):
+        return nll_loss(outputs.clamp_min(1e-6).log(), targets.long(), reduction="none")
+    return cross_entropy(outputs, targets.long(), reduction="none")
+
+
+def _blend(one: torch.Tensor, other: torch.Tensor, mixture: Mixture) -> torch.Tensor:
+    share = mixture.share.reshape(-1, *[1] * (one.dim() - 1)).to(one.dtype)
+    return share * one + (1 - share) * other
 
 
 def _classes(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -20,8 +20,8 @@ __all__ = ["ApplyPass"]
 class ApplyPass(Step):
     """Runs `pass:<name>`.
 
-    Inputs: `program` (to treat), `original` (as uploaded), `calibration`, and `profile` if the settings ask for it.
-    Output: `program`.
+    Inputs: `program` (to treat), `original` (as uploaded), `calibration`, and `profile` and `student` if the settings
+    ask for them. Output: `program`.
     Report: `changed`, `layers`, `figures`, and `parameters` and `flops` of the result.
     """
 
@@ -44,7 +44,7 @@ class ApplyPass(Step):
         if reasons := self.runner.requires(program, settings):
             raise UnsupportedModel(" ".join(reasons), cure=f"Leave `{settings.name}` out.", where=settings.name)
         original = load_program(context.inputs["original"])
-        profile = context.inputs.get("profile")
+        profile, student = context.inputs.get("profile"), context.inputs.get("student")
         applied = self.runner.apply(
             program,
             settings,
@@ -55,6 +55,7 @@ class ApplyPass(Step):
                 max_batch=batch_range(original)[1],
                 progress=context.progress,
                 profile=None if profile is None else Profile.read(profile),
+                student=None if student is None else load_program(student),
             ),
         )
         _check_signature(settings.name, program, applied)

@@ -32,8 +32,8 @@ class Preflight(Step):
     It runs beside the chain itself, and its failure ends the job: a recipe whose last pass can't treat what the ones
     before it leave fails in seconds, not after the first pass has trained for hours.
 
-    Settings: `passes`, as in a recipe; `backends`. Inputs: `program`, `calibration`, and `profile` if a pass asks for
-    it. Report: `passes` with `seconds` here and `estimate` in full, their sum, and the peak memory.
+    Settings: `passes`, as in a recipe; `backends`. Inputs: `program`, `calibration`, and `profile` and `student` if a
+    pass asks for them. Report: `passes` with `seconds` here and `estimate` in full, their sum, and the peak memory.
     """
 
     name: ClassVar[str] = "preflight"
@@ -90,8 +90,7 @@ def _apply(
 ) -> Path:
     """The program after one pass."""
     inputs = {"program": program, "original": context.inputs["program"], "calibration": calibration}
-    if "profile" in context.inputs:
-        inputs["profile"] = context.inputs["profile"]
+    inputs.update({role: context.inputs[role] for role in ("profile", "student") if role in context.inputs})
     made = ApplyPass(RUNNERS[name]).run(
         StepContext(settings, inputs, folder, context.target, context.seed, lambda share, doing: None)
     )

@@ -125,3 +125,12 @@ def test_of_several_backends_each_may_fail() -> None:
 
 def test_a_goal_without_passes_begins_with_what_the_search_needs_to_know() -> None:
     assert list(_plan({})) == ["capture", "split", "profile"]
+
+
+def test_a_student_is_captured_like_a_model_and_read_by_the_pass_that_names_it() -> None:
+    planned = plan(_job(_passes({"distill": {"student": "mdl_small"}}, "quantize")), {"mdl_small": "c" * 64})
+    steps = {step.name: step for step in planned}
+    assert steps["capture-mdl_small"].spec["inputs"] == {"model": "sha256:" + "c" * 64}
+    assert steps["distill"].spec["inputs"]["student"] == "capture-mdl_small.program"
+    assert steps["preflight"].spec["inputs"]["student"] == "capture-mdl_small.program"
+    assert "student" not in steps["quantize"].spec["inputs"]

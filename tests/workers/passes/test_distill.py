@@ -16,6 +16,9 @@ from tests.workers.passes.coupled_nets import NETS, Net, context, export, image,
 from workers.graphs.batch_norms import batch_norms, recalibrate
 from workers.passes.base import Applied, PassContext, Samples
 from workers.passes.distill import DistillPass
+from workers.passes.distill_data import Mixture
+from workers.passes.distill_features import Tapped, points, similarity_loss
+from workers.passes.distill_loss import label_loss
 from workers.programs import save_program
 
 QUICK = {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3}
@@ -221,3 +224,100 @@ def test_requires_refuses_a_model_that_returns_no_numbers() -> None:
 
 def test_requires_allows_what_can_learn() -> None:
     assert DistillPass().requires(models.program("mlp"), Distill()) == []
+
+
+def taught(
+    student: ExportedProgram, original: ExportedProgram, targets: torch.Tensor | None, **settings: object
+) -> Applied:
+    made = given(original, *models.example("mlp", 96), targets=targets)
+    return distill(original, type(made)(**{**vars(made), "student": student}), student="small", **settings)
+
+
+class Small(nn.Module):
+    """Another architecture with the signature of `models.program("mlp")`."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.only = nn.Linear(inputs, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.only(x)  # type: ignore[no-any-return]
+
+
+def small() -> ExportedProgram:
+    (x,) = models.example("mlp", 4)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return export(Small(x.shape[1], models.module("mlp")(x).shape[1]), x)
+
+
+@pytest.mark.parametrize("features", [0.0, 1.0])
+def test_a_student_of_the_user_takes_the_place_of_the_program_and_learns(features: float) -> None:
+    original, student = models.program("mlp"), small()
+    applied = taught(student, original, None, epochs=10, learning_rate=0.03, features=features)
+    assert set(applied.program.state_dict) == {"only.weight", "only.bias"}
+    assert applied.changed
+    assert applied.figures["loss_after"] < 0.7 * applied.figures["loss_before"]
+
+
+def test_a_student_that_training_only_makes_worse_is_handed_back_as_it_came() -> None:
+    student = small()
+    applied = taught(student, models.program("mlp"), None, epochs=1, learning_rate=1.0, batch_size=4)
+    assert applied.changed
+    assert applied.figures["best_epoch"] == 0
+    assert applied.program is student
+
+
+def test_labels_teach_what_the_original_does_not_know() -> None:
+    original, student = models.program("mlp"), small()
+    (x,) = models.example("mlp", 96)
+    targets = (x[:, 0] > 0).long()
+    known = taught(student, original, targets, labels=1.0, epochs=60, learning_rate=0.1, augment=False)
+    unseen = models.example("mlp", 64, seed=9)[0]
+    with torch.no_grad():
+        right = known.program.module()(unseen).argmax(dim=1) == (unseen[:, 0] > 0).long()
+    assert right.float().mean() > 0.85
+
+
+def test_targets_that_are_values_are_learned_too() -> None:
+    outputs = torch.tensor([[1.0], [2.0]])
+    assert label_loss(outputs, torch.tensor([1.0, 2.0]), None) == 0
+    assert label_loss(outputs, torch.tensor([2.0, 1.0]), None) == 4
+
+
+def test_a_mixed_sample_has_both_targets_by_its_share() -> None:
+    scores, targets = torch.eye(2) * 9, torch.tensor([0, 1])
+    mixture = Mixture(torch.tensor([0.25, 1.0]), torch.tensor([1, 0]))
+    right, wrong = (float(nn.functional.cross_entropy(scores[:1], torch.tensor([label]))) for label in (0, 1))
+    assert label_loss(scores, targets, mixture).item() == pytest.approx((0.25 * right + 0.75 * wrong + right) / 2)
+
+
+def test_inner_layers_are_compared_by_name_and_whatever_their_width() -> None:
+    original = models.program("residual_cnn")
+    pruned = prune(original, ratio=0.5).program
+    teacher, student = (each.module(check_guards=False) for each in (original, pruned))
+    ours, theirs = points(teacher, student)
+    assert len(ours) == len(theirs) > 1
+    (images,) = models.example("residual_cnn", 8)
+    with torch.no_grad():
+        _, wanted = Tapped(teacher, ours)(images)
+        outputs, found = Tapped(student, theirs)(images)
+        torch.testing.assert_close(outputs[0], student(images))
+    assert similarity_loss(wanted, wanted) < 1e-12
+    assert similarity_loss(found, wanted) > 0
+
+
+def test_learning_from_inner_layers_brings_them_closer() -> None:
+    original = models.program("residual_cnn")
+    pruned = prune(original, ratio=0.25).program
+    images = models.example("residual_cnn", 64)
+
+    def difference(program: ExportedProgram) -> float:
+        teacher, student = (each.module(check_guards=False) for each in (original, program))
+        ours, theirs = points(teacher, student)
+        with torch.no_grad():
+            return float(similarity_loss(Tapped(student, theirs)(*images)[1], Tapped(teacher, ours)(*images)[1]))
+
+    applied = distill(pruned, given(original, *images), features=5.0, epochs=3)
+    assert applied.changed
+    assert difference(applied.program) < difference(pruned)
