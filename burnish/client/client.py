@@ -12,7 +12,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+from burnish.client.aliases import AliasCalls
+from burnish.client.schedules import ScheduleCalls
 from burnish.client.transport import Transport
+from burnish.client.webhooks import WebhookCalls
 from burnish.document import Document
 from burnish.errors import BlobCorrupt, Conflict
 from burnish.recipe import Recipe
@@ -57,6 +60,12 @@ class Client:
 
             url = ensure(settings.data).url
         self._transport = Transport(url or settings.url, settings.token if token is None else token)
+        self.schedules = ScheduleCalls(self._transport)
+        """Jobs that are submitted again and again."""
+        self.aliases = AliasCalls(self._transport)
+        """Which artifact of a model is `production`."""
+        self.webhooks = WebhookCalls(self._transport)
+        """Who is told of what happens."""
 
     @property
     def url(self) -> str:

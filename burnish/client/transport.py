@@ -66,9 +66,9 @@ class Transport:
         """PATCH of JSON that says what is to be so: sent again, it changes nothing more."""
         return self._send("PATCH", path, json=document)
 
-    def put(self, path: str) -> httpx.Response:
-        """PUT without a body: the thing named is to be so."""
-        return self._send("PUT", path)
+    def put(self, path: str, document: Mapping[str, Any] | None = None) -> httpx.Response:
+        """PUT: the thing named is to be so."""
+        return self._send("PUT", path, **({} if document is None else {"json": document}))
 
     def delete(self, path: str) -> httpx.Response:
         """DELETE: the thing named is to be so no more."""
