@@ -272,11 +272,11 @@ def test_labels_teach_what_the_original_does_not_know() -> None:
     original, student = models.program("mlp"), small()
     (x,) = models.example("mlp", 96)
     targets = (x[:, 0] > 0).long()
-    known = taught(student, original, targets, labels=1.0, epochs=60, learning_rate=0.1, augment=False)
+    known = taught(student, original, targets, labels=1.0, epochs=30, learning_rate=0.1, augment=False)
     unseen = models.example("mlp", 64, seed=9)[0]
     with torch.no_grad():
         right = known.program.module()(unseen).argmax(dim=1) == (unseen[:, 0] > 0).long()
-    assert right.float().mean() > 0.85
+    assert right.float().mean() > 0.8
 
 
 def test_targets_that_are_values_are_learned_too() -> None:
