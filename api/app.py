@@ -18,8 +18,11 @@ from api.routes import (
     models,
     pages,
     pages_compare,
+    pages_fleet,
     pages_job,
     pages_jobs,
+    pages_models,
+    pages_schedules,
     pages_submit,
     passes,
     recipes,
@@ -54,6 +57,9 @@ BLUEPRINTS = (
     pages_job.blueprint,
     pages_compare.blueprint,
     pages_submit.blueprint,
+    pages_models.blueprint,
+    pages_fleet.blueprint,
+    pages_schedules.blueprint,
 )
 """Every group of routes, in the order of the docs."""
 
