@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import click
 
+from burnish.cli.aliases import aliases
 from burnish.cli.catalogue import datasets, models, passes, workers
 from burnish.cli.demo import demo
 from burnish.cli.events import events
 from burnish.cli.jobs import cancel, fetch, jobs, priority, retry, show, watch
 from burnish.cli.optimize import optimize, submit
 from burnish.cli.pins import pin, unpin
+from burnish.cli.schedules import schedules
 from burnish.cli.serve import api, doctor, down, tick, up, worker
+from burnish.cli.webhooks import webhooks
 from burnish.version import __version__
 
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = (
     optimize, submit, jobs, show, watch, events, cancel, retry, priority, fetch, models, datasets, pin, unpin,
-    workers, passes, up, down, api, worker, tick, doctor, demo,
+    schedules, aliases, webhooks, workers, passes, up, down, api, worker, tick, doctor, demo,
 )  # fmt: skip
 """In the order of the help page."""
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from burnish.cli.console import client, console, guarded, json_option, print_json, status
+from burnish.cli.documents import read_document
 from burnish.cli.follow import follow
 from burnish.cli.tables import usage, verdict_table
 from burnish.client import Client
 from burnish.client.transport import error_from
-from burnish.errors import BurnishError, Conflict, Fault, InvalidSpec
+from burnish.errors import BurnishError, Conflict
 from burnish.recipe import Recipe
 from burnish.resources import JobResource
 
@@ -112,7 +112,7 @@ def read_recipe(
     Raises:
         InvalidSpec: with every fault and its path.
     """
-    document = _load(recipe) if recipe else {}
+    document = read_document(recipe) if recipe else {}
     device, _, threads = (target or "").partition(":")
     for section, values in (
         ("goal", {"max_drop": max_drop, "max_size": max_size, "max_latency": max_latency}),
@@ -124,20 +124,6 @@ def read_recipe(
     if seed is not None:
         document["seed"] = seed
     return Recipe.parse(document, at="")
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidSpec(
-            [Fault(where=str(path), message=f"It is not YAML or JSON: {error}.", cure="Correct it.")]
-        ) from error
-    if not isinstance(document, dict):
-        raise InvalidSpec(
-            [Fault(where=str(path), message="It holds no mapping.", cure="Write keys like `goal:` and `passes:`.")]
-        )
-    return document
 
 
 def _submit(burnish: Client, model: str, data: str, recipe: Recipe, priority: int) -> JobResource:

@@ -81,7 +81,7 @@ class AliasCalls:
                     for chunk in response.iter_bytes(_CHUNK):
                         hashed.update(chunk)
                         file.write(chunk)
-                expected = response.headers.get("ETag", "").strip('"')
+                expected: str = response.headers.get("ETag", "").strip('"')
             if hashed.hexdigest() != expected:
                 raise BlobCorrupt(f"{alias} of {model} arrived damaged: its digest differs.", cure="Fetch it again.")
             partial.replace(destination)
