@@ -7,12 +7,13 @@ slots of the server, and one of six connections that a browser makes to a site, 
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from typing import Any
 
 from flask import Response, render_template, request
 
-__all__ = ["live_fragment", "live_page"]
+__all__ = ["live_body", "live_fragment", "live_page", "packed_page"]
 
 
 def live_page(name: str, *, fragment_url: str, etag: str | None = None, unfinished: bool, **context: Any) -> Response:
@@ -42,14 +43,30 @@ def live_page(name: str, *, fragment_url: str, etag: str | None = None, unfinish
 
 def live_fragment(name: str, *, etag: str | None = None, unfinished: bool, **context: Any) -> Response:
     """The changing part alone, or a 304. Takes what `live_page` takes, so that both can be made from one context."""
-    context.pop("fragment_url", None)
-    body = render_template(f"{name}_fragment.html", unfinished=unfinished, whole=False, **context)
+    body = live_body(name, unfinished=unfinished, **context)
     response = Response(body, mimetype="text/html")
     response.set_etag(etag or _hash(body), weak=True)
     response.headers["Cache-Control"] = "private, no-store"
     if unfinished:
         response.headers["Retry-After"] = "1"
     response.make_conditional(request)
+    return response
+
+
+def live_body(name: str, *, fragment_url: str = "", **context: Any) -> str:
+    """The text of the changing part. Takes what `live_page` takes."""
+    return render_template(f"{name}_fragment.html", **context, whole=False)
+
+
+def packed_page(body: bytes, etag: str) -> Response:
+    """The answer of `live_fragment` to an unfinished page, from its text as gzip has it."""
+    takes_gzip = request.accept_encodings["gzip"] > 0
+    response = Response(body if takes_gzip else gzip.decompress(body), mimetype="text/html")
+    if takes_gzip:
+        response.headers["Content-Encoding"] = "gzip"
+    response.set_etag(etag, weak=True)
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["Retry-After"] = "1"
     return response
 
 

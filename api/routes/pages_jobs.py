@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from werkzeug.wrappers import Response as BaseResponse
 from api.documents import job_summary
 from api.errors import Refused
 from api.job_actions import ring, whole
-from api.live_pages import live_fragment, live_page
+from api.live_pages import live_body, live_page, packed_page
 from api.paging import page
+from api.rendered import Rendered
 from api.replies import unchanged
 from api.services import services
 from burnish.errors import Conflict, NotFound
@@ -35,6 +37,8 @@ _NAMES = 200
 """Names of models that the filter proposes."""
 _STATES: tuple[str, ...] = get_args(JobState)
 _OUTCOMES = ("improved", "no_gain", "target_missed")
+_rendered = Rendered(32)
+"""The key has all that decides what a list shows; ids are unique beyond one database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,9 @@ def index() -> Response:
 def fragment() -> Response:
     """What changes of that page. A list in which nothing moved is not even read whole."""
     etag = _etag()
-    return unchanged(etag, {"Retry-After": "1"}) or live_fragment(**_shown(etag))
+    # After a change every open page asks for the same: it is rendered once, not once for each.
+    key = (request.query_string.decode(), etag)
+    return unchanged(etag, {"Retry-After": "1"}) or packed_page(_rendered.get(key, lambda: _packed(etag)), etag)
 
 
 @blueprint.post("/jobs/act")
@@ -91,6 +97,10 @@ def act() -> BaseResponse:
     done = sum(_act(id, jobs.request_cancel if action == "cancel" else jobs.retry, action == "retry") for id in ids)
     told = {{"cancel": "canceled", "retry": "retried"}[action]: str(done), "left": str(len(ids) - done)}
     return redirect(f"/?{urlencode({**Filters.of(request.args).given, **_cursor(), **told})}", 303)
+
+
+def _packed(etag: str) -> bytes:
+    return gzip.compress(live_body(**_shown(etag)).encode(), compresslevel=6, mtime=0)
 
 
 def _act(id: str, action: Callable[[Transaction, str], Job], starts: bool) -> bool:
