@@ -39,6 +39,7 @@ const draw = async (figure, width) => {
   const { options, legend = [], tips = [], rows } = KINDS[figure.dataset.plot](data, width);
   const svg = window.Plot.plot({ width, ...options, marks: options.marks.flat().filter(Boolean) });
   svg.querySelector("style")?.remove(); // the policy of the page lets no style in but its files: see plots.css
+  for (const layer of svg.querySelectorAll("g[aria-label]:not([role])")) layer.removeAttribute("aria-label"); // names of layers ("rule"), which tell nobody anything
   svg.classList.add("plot-svg");
   svg.setAttribute("role", "group");
   svg.setAttribute("aria-label", `${figure.getAttribute("aria-label")}: a plot; the table has the same figures`);
