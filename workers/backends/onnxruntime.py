@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,8 +15,11 @@ from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.onnx_bias import quantize_biases
+from workers.graphs.onnx_low_bit import has_low_bit, lower_low_bit
 from workers.graphs.onnx_provenance import name_batch, strip_provenance
+from workers.graphs.onnx_scan import expand_recurrences
 from workers.passes.base import Samples
+from workers.passes.calibration import batches
 
 __all__ = ["OnnxRuntime"]
 
@@ -39,6 +42,7 @@ class OnnxRuntime(BackendRunner):
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
     depends_on_isa: ClassVar[bool] = False
     devices: ClassVar[frozenset[str]] = frozenset({"cpu"})
+    automatic: ClassVar[bool] = True
 
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:
         reasons = []
@@ -52,7 +56,11 @@ class OnnxRuntime(BackendRunner):
         return reasons
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
+        ways: Mapping[str, Sequence[str]] = {}
+        if has_low_bit(program):
+            program, ways = lower_low_bit(program, target.batch, next(batches(example, program)))
         model = _export(program)
+        expand_recurrences(model)
         count = quantize_biases(model)
         strip_provenance(model)
         name_batch(model)
@@ -60,7 +68,8 @@ class OnnxRuntime(BackendRunner):
         path.write_bytes(model.SerializeToString(deterministic=True))
         quantized = sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
         notes = [f"ONNX opset {OPSET}, {len(model.graph.node)} nodes."]
-        if quantized:
+        notes += [f"{way[0].upper()}{way[1:]}: {', '.join(names)}." for way, names in ways.items()]
+        if count:
             notes.append(f"{quantized} tensors are quantized to int8, {count} biases to int32.")
         return Lowered(path, tuple(notes))
 

@@ -1,0 +1,148 @@
+"""What ONNX Runtime makes of the low-bit weights in a program: layer by layer, the fastest that computes the same.
+
+1. A layer with a low-bit weight gets an operator that reads the codes, where its rules find one worth while.
+2. Any other low-bit weight is packed in the file and unpacked when the file is loaded; its layers compute in float.
+3. An input rounded row by row goes to the operator unrounded if that rounds by itself, at least as finely. What
+   rounding is left is spelled out in standard operators.
+4. A layer counts as rounding its input if its input passes through `round_input`; a convolution, whose input has no
+   rows to round, if any other layer of the program does.
+
+What is chosen depends on shapes, weights and the target's batch alone, so the same program gives the same file.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from workers.graphs.low_bit import LowBitWeight, dynamic_source, read_weight
+from workers.graphs.onnx_convolutions import CONVOLUTIONS, lower_convolution
+from workers.graphs.onnx_embeddings import lower_embedding
+from workers.graphs.onnx_matmul_nbits import lower_linear
+from workers.graphs.onnx_packing import stored_bits
+from workers.graphs.onnx_recurrent import RECURRENT, lower_recurrent
+from workers.graphs.onnx_sites import Site, Sizes
+from workers.graphs.onnx_storage import float_rows, packed_codes, packed_zeros
+from workers.graphs.reexport import reexport
+
+__all__ = ["has_low_bit", "lower_low_bit"]
+
+aten = torch.ops.aten
+ops = torch.ops.quantized_decomposed
+
+
+def has_low_bit(program: ExportedProgram) -> bool:
+    """True if the program has low-bit weights, or inputs rounded row by row."""
+    wanted = (ops.dequantize_per_channel_group.default, ops.dequantize_per_token.default)
+    return any(node.target in wanted for node in program.graph.nodes)
+
+
+def lower_low_bit(
+    program: ExportedProgram, batch: int, example: Sequence[torch.Tensor]
+) -> tuple[ExportedProgram, Mapping[str, list[str]]]:
+    """The program with ONNX Runtime's operators in it, for `torch.onnx.export`.
+
+    Args:
+        batch: at which the model is to be fast.
+        example: as for `reexport`.
+
+    Returns:
+        the program, and for each way to compute the names of the layers that do so.
+    """
+    module = copy.deepcopy(program.module(check_guards=False))
+    assert isinstance(module, GraphModule)
+    sizes = Sizes(program, batch)
+    dynamic = any(dynamic_source(node) is not None for node in module.graph.nodes)
+    ways: dict[str, list[str]] = {}
+    for node in list(module.graph.nodes):
+        name = _owner(node)
+        if name is None:
+            continue
+        way = _lower(Site(module, node, sizes), dynamic)
+        _add(ways, way or "stored in few bits, computed in float", name)
+    _store_the_rest(module, sizes)
+    _spell_out_rounding(module, sizes)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return reexport(module, program, example), ways
+
+
+def _lower(site: Site, dynamic: bool) -> str | None:
+    """Rule 1 for one layer."""
+    node = site.node
+    if node.target in RECURRENT:
+        return lower_recurrent(site, dynamic_source(node.args[0]))
+    index = 0 if node.target is aten.embedding.default else 1
+    weight = read_weight(site.module, node.args[index]) if len(node.args) > index else None
+    if weight is None:
+        return None
+    if node.target is aten.embedding.default:
+        return lower_embedding(site, weight)
+    if node.target is aten.linear.default:
+        return lower_linear(site, weight, dynamic_source(node.args[0]))
+    if node.target in CONVOLUTIONS and dynamic:
+        return lower_convolution(site, weight)
+    return None
+
+
+def _store_the_rest(module: GraphModule, sizes: Sizes) -> None:
+    """Rule 2."""
+    module.graph.eliminate_dead_code()
+    for node in list(module.graph.nodes):
+        if node.target is ops.dequantize_per_channel_group.default:
+            weight = read_weight(module, node)
+            assert weight is not None
+            _store(Site(module, node, sizes), weight)
+
+
+def _store(site: Site, weight: LowBitWeight) -> None:
+    constants = [
+        site.constant("packed", packed_codes(weight)),
+        site.constant("scales", weight.scales.float()),
+        site.constant("zeros", packed_zeros(weight)),
+    ]
+    site.replace(float_rows, *constants, stored_bits(weight.bits), weight.codes.shape[1], weight.group)
+
+
+def _spell_out_rounding(module: GraphModule, sizes: Sizes) -> None:
+    """Rule 3."""
+    for node in list(module.graph.nodes):
+        source = dynamic_source(node)
+        if source is not None:
+            Site(module, node, sizes).replace(round_rows, source)
+
+
+def round_rows(x: torch.Tensor) -> torch.Tensor:
+    """`x` with each row along the last dimension in 256 levels between its extremes, zero among them."""
+    least, most = x.amin(-1, keepdim=True).clamp(max=0.0), x.amax(-1, keepdim=True).clamp(min=0.0)
+    step = ((most - least) / 255).clamp(min=torch.finfo(torch.float32).eps)
+    zero = (-128 - least / step).round().clamp(-128, 127)
+    return ((x / step).round().add(zero).clamp(-128, 127) - zero) * step
+
+
+def _owner(node: Node) -> str | None:
+    """The name of a layer that reads a low-bit weight; `None` for any other node."""
+    if node.op != "call_function" or node.target in _WAYPOINTS:
+        return None
+    for argument in node.all_input_nodes:
+        while argument.target in (aten.view.default, aten.slice.Tensor):
+            argument = argument.all_input_nodes[0]
+        if argument.target is ops.dequantize_per_channel_group.default:
+            codes = argument.args[0]
+            assert isinstance(codes, Node)
+            name = str(codes.target).removesuffix("_codes")
+            return name.rpartition(".")[0] or name
+    return None
+
+
+_WAYPOINTS: frozenset[Callable[..., object]] = frozenset({aten.view.default, aten.slice.Tensor})
+
+
+def _add(ways: dict[str, list[str]], way: str, name: str) -> None:
+    names = ways.setdefault(way, [])
+    if name not in names:
+        names.append(name)
