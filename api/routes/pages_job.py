@@ -45,7 +45,7 @@ def fragment(id: str) -> Response:
     """What changes of that page. A job that has not changed is not even read whole."""
     with services().database.read() as tx:
         etag = f"{id}.{jobs.version(tx, id)}"
-    return unchanged(etag, {"Retry-After": "1"}) or live_fragment(**_job(id))
+    return unchanged(etag) or live_fragment(**_job(id))
 
 
 @blueprint.get("/jobs/<id>/log")

@@ -79,7 +79,7 @@ def fragment() -> Response:
     etag = _etag()
     # After a change every open page asks for the same: it is rendered once, not once for each.
     key = (request.query_string.decode(), etag)
-    return unchanged(etag, {"Retry-After": "1"}) or packed_page(_rendered.get(key, lambda: _packed(etag)), etag)
+    return unchanged(etag) or packed_page(_rendered.get(key, lambda: _packed(etag)), etag)
 
 
 @blueprint.post("/jobs/act")

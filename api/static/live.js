@@ -37,8 +37,10 @@ const ask = async () => {
       headers: { "If-None-Match": etag }, cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(10000),
     });
     if (answer.status === 401 || answer.type === "opaqueredirect") return location.reload();
-    if (answer.status === 200) await show(answer);
-    if (answer.status < 500) every = answer.headers.has("Retry-After") ? SOON : LATER;
+    if (answer.status === 200) {
+      every = answer.headers.has("Retry-After") ? SOON : LATER;
+      await show(answer);
+    }
     if (answer.status < 500) wait = every;
     reachable(answer.status < 500);
   } catch {

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from api import formatting
+from burnish.recipe import Goal
+from burnish.resources import EventResource
 from burnish.results import Estimate, Limit
 
 
@@ -62,3 +64,41 @@ def test_moments_are_in_utc() -> None:
 def test_names_in_backticks_become_code_and_all_is_escaped() -> None:
     assert formatting.prose("a `<b>` & c") == "a <code>&lt;b&gt;</code> &amp; c"
     assert formatting.prose(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("goal", "shown"),
+    [
+        ({}, "least latency"),
+        ({"minimize": "size", "max_drop": "0.5%"}, "least size, drop ≤ 0.50 %"),
+        ({"max_size": "2MB", "max_latency": "5ms"}, "least latency, size ≤ 2 MB, time ≤ 5 ms"),
+    ],
+)
+def test_a_goal_is_one_line(goal: dict[str, str], shown: str) -> None:
+    assert formatting.goal_words(Goal.model_validate(goal)) == shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "shown"),
+    [
+        ("log", {"line": "epoch {1}: 0.5"}, "epoch {1}: 0.5"),
+        ("job.planned", {"steps": ["a", "b"]}, "planned: 2 steps"),
+        ("job.succeeded", {"outcome": "no_gain"}, "has its verdict: no gain"),
+        ("step.retry", {}, "will be tried again"),
+        ("step.failed", {"message": "killed"}, "failed: killed"),
+        ("step.unheard_of", {}, "step.unheard_of"),
+    ],
+)
+def test_an_event_is_one_line_of_the_log(kind: str, data: dict[str, object], shown: str) -> None:
+    event = EventResource(id=1, at=datetime(2026, 1, 1, tzinfo=UTC), kind=kind, step=None, data=data)
+    assert formatting.event_words(event) == shown
+
+
+def test_a_long_name_may_go_on_behind_its_signs_and_stays_text() -> None:
+    assert formatting.breakable("a+b@<c>") == "a+<wbr>b@<wbr>&lt;c&gt;"
+
+
+def test_a_moment_in_a_list_has_its_year_only_if_it_is_another() -> None:
+    now = datetime.now(UTC)
+    assert str(now.year) not in formatting.short_clock(now)
+    assert formatting.short_clock(datetime(2001, 2, 3, 4, 5, tzinfo=UTC)) == "3 Feb 2001 04:05"

@@ -91,3 +91,22 @@ def test_every_kind_that_is_written_is_listed(scene: Scene) -> None:
     scene.cancel(job_id)
     assert set(scene.kinds(job_id)) <= set(events.KINDS)
     assert len(events.KINDS) == len(set(events.KINDS)) == 15
+
+
+def test_events_of_some_kinds_alone(scene: Scene) -> None:
+    job_id, attempt = scene.leased()
+    scene.heartbeat(attempt, progress=0.5, doing="x", log=["one", "two"])
+    with scene.database.read() as tx:
+        found = events.of_job(tx, job_id, 0, 10, ("log", "step.leased"))
+    assert [event.kind for event in found] == ["step.leased", "log", "log"]
+
+
+def test_the_newest_events_come_in_their_order(scene: Scene) -> None:
+    job_id, attempt = scene.leased()
+    scene.heartbeat(attempt, log=[str(number) for number in range(20)])
+    scene.commit(attempt)
+    with scene.database.read() as tx:
+        last = events.last_of_job(tx, job_id, 3)
+        lines = events.last_of_job(tx, job_id, 2, ("log",))
+    assert last == scene.events(job_id)[-3:]
+    assert [event.data["line"] for event in lines] == ["18", "19"]

@@ -325,6 +325,46 @@ def test_a_list_can_be_filtered_by_state_and_model(scene: Scene) -> None:
         assert jobs.list_(tx, after=None, limit=9, model="unknown") == []
 
 
+def test_a_list_can_be_filtered_by_outcome(scene: Scene) -> None:
+    judged, retried = scene.running(), scene.running()
+    scene.queued()
+    with scene.database.begin() as tx:
+        jobs.succeed(tx, judged, {"outcome": "improved"})
+        jobs.fail(tx, retried, {"code": "internal"})
+        jobs.retry(tx, retried)
+        assert [job.id for job in jobs.list_(tx, after=None, limit=9, outcome="improved")] == [judged]
+        assert jobs.list_(tx, after=None, limit=9, outcome="no_gain") == []
+
+
+@pytest.mark.parametrize("text", ["NET", "len", "lenet:1"])
+def test_a_list_can_be_searched_by_part_of_a_name_in_any_case(scene: Scene, text: str) -> None:
+    job_id, _ = scene.queued(), scene.queued(model="vgg")
+    with scene.database.read() as tx:
+        assert [job.id for job in jobs.list_(tx, after=None, limit=9, search=text)] == [job_id]
+        assert [job.id for job in jobs.list_(tx, after=None, limit=9, search=job_id[4:].upper())] == [job_id]
+
+
+def test_signs_that_sql_has_for_anything_are_searched_as_themselves(scene: Scene) -> None:
+    scene.queued()
+    with scene.database.read() as tx:
+        assert jobs.list_(tx, after=None, limit=9, search="%") == []
+        assert jobs.list_(tx, after=None, limit=9, search="l_net") == []
+
+
+def test_marks_of_a_list_change_with_what_it_shows(scene: Scene) -> None:
+    first, second = scene.queued(), scene.running()
+    with scene.database.read() as tx:
+        before = jobs.list_marks(tx, after=None, limit=9)
+        assert before == [(second, "running", None), (first, "queued", None)]
+        assert jobs.list_marks(tx, after=second, limit=9) == [(first, "queued", None)]
+        assert jobs.list_marks(tx, after=None, limit=9, state="running") == [(second, "running", None)]
+    scene.succeed_job(second)
+    with scene.database.read() as tx:
+        after = jobs.list_marks(tx, after=None, limit=9)
+    assert after[0][1] == "succeeded"
+    assert after[0][2] is not None
+
+
 @pytest.mark.parametrize(
     "values",
     [{"state": "lost"}, {"state": "succeeded"}, {"state": "failed"}, {"priority": 10}, {"finished_at": 1.0}],

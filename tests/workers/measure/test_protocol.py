@@ -147,3 +147,10 @@ def test_the_95th_percentile_is_over_calls(clock: Clock) -> None:
     assert found.median.value == 1e-3
     assert found.p95 == 2e-3
     assert found.calls == sum(fakes["eager"].made[-found.rounds :])
+
+
+def test_the_quantiles_of_calls_are_told_by_their_share(clock: Clock) -> None:
+    fakes = {"eager": Fake("eager", clock, [], lambda turn: 1e-3 if turn % 10 else 2e-3)}
+    found = measure(fakes, ["eager"], Plan(), clock=clock).latency("eager")
+    assert list(found.quantiles) == ["0.05", "0.25", "0.5", "0.75", "0.95", "0.99"]
+    assert (found.quantiles["0.25"], found.quantiles["0.95"]) == (1e-3, found.p95)
