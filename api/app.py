@@ -28,6 +28,7 @@ from api.routes import (
     recipes,
     schedules,
     uploads,
+    webhooks,
     workers,
 )
 from api.services import Bell, Services
@@ -49,6 +50,7 @@ BLUEPRINTS = (
     artifacts.blueprint,
     schedules.blueprint,
     aliases.blueprint,
+    webhooks.blueprint,
     passes.blueprint,
     workers.blueprint,
     health.blueprint,

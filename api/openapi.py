@@ -15,7 +15,16 @@ import re
 from typing import Any
 
 from burnish.recipe import JobSpec, ScheduleSpec
-from burnish.resources import AliasChange, JobChange, Problem, RecipeQuestion, ScheduleChange, UploadOrder
+from burnish.resources import (
+    AliasChange,
+    JobChange,
+    Problem,
+    RecipeQuestion,
+    ScheduleChange,
+    UploadOrder,
+    WebhookChange,
+    WebhookSpec,
+)
 
 __all__ = ["complete"]
 
@@ -28,7 +37,8 @@ _PROBES = ("/healthz", "/readyz")
 _RESOURCES = (
     "models", "datasets", "uploads", "recipes", "jobs", "artifacts", "schedules", "webhooks", "passes", "workers",
 )  # fmt: skip
-_BODIES = (JobSpec, JobChange, Problem, UploadOrder, RecipeQuestion, ScheduleSpec, ScheduleChange, AliasChange)
+_BODIES = (JobSpec, JobChange, Problem, UploadOrder, RecipeQuestion, ScheduleSpec, ScheduleChange, AliasChange,
+           WebhookSpec, WebhookChange)  # fmt: skip
 """What routes name as their `x-body`, and what every error is."""
 
 IDEMPOTENCY: JsonObject = {

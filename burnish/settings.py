@@ -113,6 +113,9 @@ SETTINGS: dict[str, Setting] = {
                           "compute again leave; 0: no limit.", parse_bytes),
     "keep": Setting("BURNISH_KEEP", "24h", "time", "Age at which a blob that nothing refers to is removed.",
                     parse_seconds),
+    "webhook_allow_private": Setting("BURNISH_WEBHOOK_ALLOW_PRIVATE", "off", "on or off",
+                                     "Whether webhooks may use http and reach private, loopback, link-local and "
+                                     "metadata addresses.", _one_of("off", "on")),
     "log": Setting("BURNISH_LOG", "text", "text or json",
                    "Form of the log on standard error: lines to read, or one JSON object a line.", _one_of(*FORMS)),
 }  # fmt: skip
@@ -139,6 +142,7 @@ class Settings:
     max_upload: int
     cache_size: int
     keep: float
+    webhook_allow_private: str
     log: str
 
     @classmethod

@@ -25,6 +25,7 @@ from workers.dispatch import REDISPATCH, ring_jobs, ring_steps
 from workers.housekeeping import Housekeeper
 from workers.schedules import Scheduler
 from workers.tracing import about_job
+from workers.webhooks import Sender
 
 __all__ = ["Tick", "main"]
 
@@ -95,7 +96,7 @@ def main() -> int:
 
 
 def serve(settings: Settings, ended: threading.Event) -> None:
-    """Ticks, and has the blob store tidied, until `ended` is set.
+    """Ticks, has the blob store tidied and webhooks told, until `ended` is set.
 
     Pauses longer and longer while SQL or the broker is away.
     """
@@ -103,6 +104,8 @@ def serve(settings: Settings, ended: threading.Event) -> None:
     tick = Tick(database, doorbell, settings.broker_url)
     housekeeper = Housekeeper(settings)
     housekeeper.start()
+    sender = Sender(settings)
+    sender.start()
     pause = _EVERY
     while not ended.wait(pause):
         try:
@@ -111,6 +114,7 @@ def serve(settings: Settings, ended: threading.Event) -> None:
         except Unavailable as error:
             logger.warning("%s", error)
             pause = min(2 * pause, _LONGEST_PAUSE)
+    sender.stop()
     housekeeper.stop()
     doorbell.close()
     database.close()
