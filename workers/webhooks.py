@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from burnish.errors import BurnishError, Unavailable
 from burnish.settings import Settings
@@ -50,6 +50,7 @@ class Sender:
         if self._thread.ident is not None:
             self._thread.join(5.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        wait(self._busy.values(), 5.0)
         self._database.close()
 
     def once(self) -> int:
