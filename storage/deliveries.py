@@ -180,15 +180,12 @@ def finish(tx: Transaction, sending: Sending, answer: Answer) -> bool:
     since = None if answer.good else webhook.failing_since or sending.at
     if since != webhook.failing_since:
         tx.execute(update(hooks).where(hooks.c.id == webhook.id).values(failing_since=since))
-    if last and webhook.state == "enabled" and since is not None:
-        first = values["log"][0]["at"]
+    if last and webhook.state == "enabled":
         if answer.status == _GONE:
             webhooks.disable(tx, webhook, "The receiver answered 410: it is gone for good.")
-        elif since <= first:
-            why = answer.error or f"the last answer was {answer.status}"
-            webhooks.disable(
-                tx, webhook, f"No delivery has succeeded in {delivery.attempt} attempts at one event: {why}"
-            )
+        elif since is not None and since <= values["log"][0]["at"]:
+            count = f"{delivery.attempt} attempts at one event have failed, and nothing else succeeded meanwhile."
+            webhooks.disable(tx, webhook, f"{count} The last: {answer.error}")
     return True
 
 
