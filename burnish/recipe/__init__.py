@@ -4,9 +4,10 @@ from burnish.document import Document, canonical_json
 from burnish.recipe.job import JobSpec
 from burnish.recipe.recipe import DEFAULT_MAX_DROP, Recipe, faults_of
 from burnish.recipe.schedule import AliasName, ScheduleSpec, Trigger
-from burnish.recipe.target import BACKENDS, Backend, Goal, Target
+from burnish.recipe.target import AUTOMATIC_BACKENDS, BACKENDS, Backend, Goal, Target
 
 __all__ = [
+    "AUTOMATIC_BACKENDS",
     "BACKENDS",
     "DEFAULT_MAX_DROP",
     "AliasName",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from burnish.document import Document
 from burnish.recipe.quantities import Bytes, Fraction, Seconds
 
-__all__ = ["BACKENDS", "Backend", "Goal", "Target"]
+__all__ = ["AUTOMATIC_BACKENDS", "BACKENDS", "Backend", "Goal", "Target"]
 
-Backend = Literal["inductor", "onnxruntime"]
-BACKENDS: tuple[Backend, ...] = ("inductor", "onnxruntime")
+Backend = Literal["inductor", "onnxruntime", "openvino", "eager"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 """What can lower a program into an artifact that runs alone."""
+AUTOMATIC_BACKENDS: tuple[Backend, ...] = ("inductor", "onnxruntime", "openvino")
+"""Those that `auto` tries. The others are for who asks for them: they make something else than the fastest artifact."""
 
 
 class Target(Document):
@@ -25,13 +27,13 @@ class Target(Document):
     """Threads the model may use."""
     batch: int = Field(1, ge=1, le=65_536)
     """Samples per call at which it is measured."""
-    backend: Literal["auto", "inductor", "onnxruntime"] = "auto"
-    """`auto`: every backend that fits is tried, and the fastest that verifies wins."""
+    backend: Literal["auto", Backend] = "auto"
+    """`auto`: inductor, onnxruntime and openvino are tried as far as they fit, and the fastest that verifies wins."""
 
     @property
     def backends(self) -> tuple[Backend, ...]:
         """The backends to try."""
-        return BACKENDS if self.backend == "auto" else (self.backend,)
+        return AUTOMATIC_BACKENDS if self.backend == "auto" else (self.backend,)
 
 
 class Goal(Document):

@@ -36,6 +36,8 @@ class BackendRunner(ABC):
     depends_on_isa: ClassVar[bool]
     """True if the bytes are for this machine's instruction set: then the ISA is part of the cache key."""
     devices: ClassVar[frozenset[str]]
+    automatic: ClassVar[bool]
+    """True if `backend: auto` tries it; as `burnish.recipe.AUTOMATIC_BACKENDS` says to those who import no torch."""
 
     @abstractmethod
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:

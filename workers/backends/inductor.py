@@ -61,6 +61,7 @@ class Inductor(BackendRunner):
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao")
     depends_on_isa: ClassVar[bool] = True
     devices: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
+    automatic: ClassVar[bool] = True
 
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:
         reasons = []

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 import torchao.quantization.pt2e  # noqa: F401  # registers the ops of quantized programs
-from onnx import ModelProto
 from torch.export import ExportedProgram
 
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.onnx_bias import quantize_biases
-from workers.graphs.onnx_low_bit import has_low_bit, lower_low_bit
+from workers.graphs.onnx_bfloat16 import widen_bfloat16
+from workers.graphs.onnx_low_bit import lower_low_bit
 from workers.graphs.onnx_provenance import name_batch, strip_provenance
 from workers.graphs.onnx_scan import expand_recurrences
+from workers.graphs.onnx_sharing import share_constants
+from workers.graphs.onnx_sites import drop_keepers
 from workers.passes.base import Samples
 from workers.passes.calibration import batches
 
@@ -56,11 +58,13 @@ class OnnxRuntime(BackendRunner):
         return reasons
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
-        ways: Mapping[str, Sequence[str]] = {}
-        if has_low_bit(program):
-            program, ways = lower_low_bit(program, target.batch, next(batches(example, program)))
-        model = _export(program)
+        program, ways = lower_low_bit(program, target.batch, next(batches(example, program)))
+        exported = _export(program)
+        halves = widen_bfloat16(exported.model)
+        model = exported.model_proto
+        drop_keepers(model)
         expand_recurrences(model)
+        share_constants(model)
         count = quantize_biases(model)
         strip_provenance(model)
         name_batch(model)
@@ -82,7 +86,7 @@ class OnnxRuntime(BackendRunner):
         )
 
 
-def _export(program: ExportedProgram) -> ModelProto:
+def _export(program: ExportedProgram) -> torch.onnx.ONNXProgram:
     try:
         exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
     except torch.onnx.OnnxExporterError as error:
@@ -91,7 +95,7 @@ def _export(program: ExportedProgram) -> ModelProto:
             cure="Use the inductor backend, or write the model without that operation.",
         ) from error
     assert exported is not None  # only `None` with dynamo=False
-    return exported.model_proto
+    return exported
 
 
 def _first_line(error: BaseException) -> str:

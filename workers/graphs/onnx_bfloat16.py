@@ -1,0 +1,38 @@
+"""Taking bfloat16 out of what an ONNX model computes with, for runtimes that read it only as a way to store weights."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+__all__ = ["widen_bfloat16"]
+
+
+def widen_bfloat16(model: ir.Model) -> int:
+    """Lets the model compute in float32 what it computes in bfloat16, in place; returns how many weights it has.
+
+    Weights stay bfloat16 and are widened where they are read, which loses nothing. The rounding of activations goes:
+    a runtime that is told to compute in bfloat16 does its own.
+    """
+    count = 0
+    for value in list(model.graph.initializers.values()):
+        if value.dtype is ir.DataType.BFLOAT16:
+            count += 1
+            _widen(model, value)
+    for node in model.graph:
+        target = node.attributes.get("to") if node.op_type == "Cast" else None
+        if target is not None and target.as_int() == ir.DataType.BFLOAT16:
+            node.attributes["to"] = ir.AttrInt64("to", int(ir.DataType.FLOAT))
+        for output in node.outputs:
+            if output.dtype is ir.DataType.BFLOAT16:
+                output.dtype = ir.DataType.FLOAT
+    return count
+
+
+def _widen(model: ir.Model, value: ir.Value) -> None:
+    readers = list(value.uses())
+    cast = ir.node("Cast", [value], attributes={"to": int(ir.DataType.FLOAT)})
+    wide = cast.outputs[0]
+    wide.name, wide.shape, wide.dtype = f"{value.name}_wide", value.shape, ir.DataType.FLOAT
+    for node, index in readers:
+        node.replace_input_with(index, wide)
+    model.graph.insert_before(next(iter(model.graph)), cast)
