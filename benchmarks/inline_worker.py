@@ -31,6 +31,7 @@ def _inline(
     inputs: Mapping[str, Path],
     bounds: Bounds,
     trace: object = None,
+    checkpoint: object = None,
 ) -> Finished:
     context = StepContext(
         settings=claim.spec["settings"],

@@ -28,6 +28,7 @@ __all__ = [
     "alias_entries",
     "aliases",
     "blobs",
+    "checkpoints",
     "chores",
     "computations",
     "counters",
@@ -255,6 +256,15 @@ holds = Table(
     Column("id", Text, primary_key=True),
     Column("digest", Text, nullable=False, index=True),
     Column("until", Double, nullable=False, index=True),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("key", Text, ForeignKey("computations.key"), primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("hold_id", Text, nullable=False),
+    Column("made_at", Double, nullable=False, index=True),
 )
 
 products = Table(

@@ -62,12 +62,14 @@ def run_attempt(
     inputs: Mapping[str, Path],
     bounds: Bounds,
     trace: Trace | None = None,
+    checkpoint: Path | None = None,
 ) -> Finished | Failed | None:
     """Runs a step in a process of its own.
 
     Args:
         folder: laid out as `workers/child.py` says.
         trace: the step finds it in its environment, as `TRACEPARENT`.
+        checkpoint: what an earlier attempt left to go on from.
 
     Returns:
         `None` if it was stopped because `lease.stop` said so: then nothing of it lives any more.
@@ -78,6 +80,7 @@ def run_attempt(
         "target": claim.spec["target"],
         "seed": claim.spec["seed"],
         "inputs": {role: str(path) for role, path in inputs.items()},
+        "checkpoint": None if checkpoint is None else str(checkpoint),
         "threads": bounds.threads,
     }
     (folder / "step.json").write_text(json.dumps(order))
@@ -89,7 +92,7 @@ def run_attempt(
         folder,
         {**place, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
         Limits(memory=bounds.memory),
-        list(inputs.values()),
+        [*inputs.values(), *([checkpoint] if checkpoint else [])],
     )
     lease.say("running")
     lease.follow(folder)

@@ -8,6 +8,7 @@ Layout of an attempt's folder (all of it is deleted afterwards):
     tmp/                 TMPDIR and HOME
     told/log.txt         stdout and stderr
     told/progress.json   share done, and what is being done; replaced whole each time
+    told/checkpoint      where a long step got to; replaced whole each time
     told/result.json     {"outputs": {role: file name inside work/}, "report": {…}}
     told/error.json      the error as data
 
@@ -27,6 +28,7 @@ from typing import Any
 
 from burnish.errors import InternalError
 from burnish.recipe import Target
+from workers.checkpoint import Checkpoint
 from workers.failure import error_of
 from workers.steps.base import Made, Step, StepContext
 
@@ -65,6 +67,9 @@ def _run(steps: Mapping[str, Step], folder: Path) -> dict[str, Any]:
         target=Target.model_validate(order["target"]),
         seed=order["seed"],
         progress=_Progress(folder / "told" / "progress.json"),
+        checkpoint=Checkpoint(
+            found=Path(left) if (left := order.get("checkpoint")) else None, place=folder / "told" / "checkpoint"
+        ),
     )
     return _described(step.run(context), work)
 

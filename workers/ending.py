@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from burnish.errors import InternalError, StepTimeout, Unavailable
-from storage import blob_index, computations, recovery, removal
+from storage import blob_index, checkpoints, computations, recovery, removal
 from storage.blob_index import Hold
 from storage.blobs import BlobStore
 from storage.database import Database, Transaction
@@ -80,6 +80,7 @@ class Ending:
         )
         if ids is None:
             return False
+        checkpoints.drop(tx, claim.key)
         advance_all(tx, ids, self._keys)
         # Rows of blobs are locked last, by every one.
         for held in sorted(made.outputs.values(), key=lambda each: each.blob.digest):

@@ -10,7 +10,7 @@ import threading
 
 from burnish.errors import BurnishError
 from burnish.settings import Settings
-from storage import chores, uploads
+from storage import checkpoints, chores, uploads
 from storage.blobs import BlobStore, open_store
 from storage.collector import Collector
 from storage.database import Database
@@ -54,6 +54,7 @@ class Housekeeper:
         if self._due("collect", _COLLECT):
             with self._database.begin() as tx:
                 expired = uploads.expire(tx)
+                checkpoints.lapse(tx)
             if expired:
                 logger.info("Gave up %d uploads that had stood still", expired)
             done = Collector(

@@ -29,6 +29,7 @@ from storage.doorbell import Doorbell
 from storage.records import Claim, Computation
 from workers.advance import advance_all, take_up
 from workers.attempt import Bounds, Failed, run_attempt
+from workers.checkpoints import CheckpointKeeper
 from workers.dispatch import REDISPATCH, next_step, ring_steps
 from workers.ending import Ending, Stored
 from workers.host_lock import HostLock
@@ -171,7 +172,10 @@ class Runner:
                     role: fetch_input(self._blobs, role, digest, folder / "inputs")
                     for role, digest in claim.inputs.items()
                 }
-                made = run_attempt(self._zygote, lease, claim, folder, inputs, self._bounds(claim), trace)
+                with CheckpointKeeper(self._database, self._blobs, claim, folder) as keeper:
+                    made = run_attempt(
+                        self._zygote, lease, claim, folder, inputs, self._bounds(claim), trace, keeper.found()
+                    )
                 if made is None or isinstance(made, Failed):
                     return made
                 outputs = {role: self._put(path) for role, path in made.outputs.items()}

@@ -2,8 +2,9 @@
 
     {"lower": {"seconds": 2}, "pass:quantize": {"end": "SIGKILL"}, "measure": {"raise": "user"}}
 
-`seconds`: how long it takes; `child`: starts a process that would outlive it; `allocate`: takes so many bytes;
-`end`: kills itself by that signal; `raise`: fails with an error of that class; `probe`: tries what it must not.
+`seconds`: how long it takes; `child`: starts a process that would outlive it; `count`: counts to that number, with
+checkpoints; `allocate`: takes so many bytes; `end`: kills itself by that signal; `raise`: fails with an error of that
+class; `probe`: tries what it must not.
 """
 
 from __future__ import annotations
@@ -63,12 +64,24 @@ class Scripted(Step):
         while time.monotonic() < until:
             context.progress(1 - (until - time.monotonic()) / part["seconds"], "acting")
             time.sleep(0.05)
+        if "count" in part:
+            self._count(part["count"], context)
         if "allocate" in part:
             bytearray(part["allocate"])
         if "end" in part:
             os.kill(os.getpid(), signal.Signals[part["end"]])
         if "raise" in part:
             raise _ERRORS[part["raise"]](f"The script says so, in {self.op}.", cure="Change the script.")
+
+    def _count(self, most: int, context: StepContext) -> None:
+        """Counts up, a checkpoint at each number, from where the last attempt stopped."""
+        context.checkpoint.least_gap = 0.0
+        number = int(context.checkpoint.read() or b"0")
+        print(f"counts from {number}", flush=True)
+        while number < most:
+            number += 1
+            context.checkpoint.write(str(number).encode())
+            time.sleep(0.05)
 
     def _figures(self, context: StepContext) -> dict[str, Any]:
         if self.op != "measure":

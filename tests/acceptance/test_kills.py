@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any
 
+from storage import checkpoints
 from tests.acceptance.service import Service, until
 from workers.process_tree import descendants
 
@@ -146,3 +147,25 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_can(here: Service) -> N
     assert worker.wait(timeout=15) == 0
     step = here.steps(job.id)["quantize"]
     assert (step.state, step.attempt) == ("done", 1)
+
+
+def test_a_step_that_left_a_checkpoint_goes_on_from_there_on_another_worker(anywhere: Service) -> None:
+    killed = anywhere.start_worker(name="killed")
+    anywhere.start_tick()
+    job = anywhere.submit({"pass:quantize": {"count": 100}})
+    _running(anywhere, job.id, "quantize")
+    key = anywhere.steps(job.id)["quantize"].key
+
+    def kept() -> bool:
+        with anywhere.database.read() as tx:
+            return checkpoints.of(tx, str(key)) is not None
+
+    until(kept, story=lambda: anywhere.story(job.id))
+    killed.kill()
+    anywhere.start_worker(name="heir")
+    assert anywhere.ended(job.id).state == "succeeded"
+    lines = [event.data["line"] for event in anywhere.events(job.id) if event.kind == "log"]
+    counts = [int(line.rpartition(" ")[2]) for line in lines if line.startswith("counts from")]
+    assert len(counts) == 2
+    assert 0 == counts[0] < counts[1] <= 100
+    assert not kept()

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from burnish.passes import PassSettings
 from burnish.results import LayerTreatment
 from workers.calling import Calling
+from workers.checkpoint import Checkpoint
 from workers.profile import Profile
 
 __all__ = ["Applied", "Pass", "PassContext", "Samples"]
@@ -52,6 +53,8 @@ class PassContext:
     """Measured time and sensitivity of the original's layers, for a pass whose settings ask for it."""
     student: ExportedProgram | None = None
     """The user's smaller model, for a pass whose settings name one."""
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    """For a pass that takes long: what an earlier attempt left, and where to leave the same."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch.fx import GraphModule
@@ -14,6 +14,7 @@ from workers.passes.base import PassContext
 from workers.passes.distill_data import Inputs, Mixture, augmented, chunks, held_back, shuffled
 from workers.passes.distill_features import Tapped, points, similarity_loss
 from workers.passes.distill_loss import distance, floating, label_loss
+from workers.passes.kept_zeros import KeptZeros
 from workers.programs import batch_range
 
 __all__ = ["Lesson"]
@@ -45,6 +46,7 @@ class Lesson:
         targets = () if samples.targets is None or not settings.labels else (samples.targets,)
         self._train, self._judged = held_back((*samples.inputs, *targets), HELD_BACK, self._generator)
         self._answers = self._run(self._teacher, self._judged)
+        self._parts_of_state: dict[str, Any] = {}
 
     def batches(self) -> Iterator[Inputs]:
         """The training samples as they are, for measuring statistics."""
@@ -55,9 +57,17 @@ class Lesson:
         given = self._run(student, self._judged)
         return float(self._loss(given, self._answers, self._judged[self._inputs :], None))
 
-    def teach(self, student: GraphModule) -> Iterator[float]:
-        """Trains `student` in place. Yields the judged loss after each epoch."""
+    def teach(
+        self, student: GraphModule, resumed: Mapping[str, Any] | None = None, zeros: KeptZeros | None = None
+    ) -> Iterator[tuple[int, float]]:
+        """Trains `student` in place. Yields the number of each epoch, from 1, and the judged loss after it.
+
+        Args:
+            resumed: what `state` gave after an epoch: what follows is the same as if it had gone on then.
+            zeros: weights to hold at zero; by default those that pruning left in the student.
+        """
         settings = self._settings
+        zeros = KeptZeros.of(student) if zeros is None else zeros
         weights = [weight.requires_grad_() for weight in student.parameters() if weight.is_floating_point()]
         # No weight decay: the aim is the teacher's function, and the student has less room than it already.
         optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
@@ -65,7 +75,16 @@ class Lesson:
         schedule = OneCycleLR(optimizer, settings.learning_rate, total_steps=steps)
         inner = points(self._teacher, student) if settings.features else ([], [])
         pupil, master = Tapped(student, inner[1]), Tapped(self._teacher, inner[0])
-        for exercises in itertools.islice(self._epochs(), settings.epochs):
+        self._parts_of_state = {"optimizer": optimizer, "schedule": schedule}
+        first = 1
+        if resumed is not None:
+            first += resumed["epoch"]
+            for name, part in self._parts_of_state.items():
+                part.load_state_dict(resumed[name])
+            self._generator.set_state(resumed["generator"])
+        epochs = self._epochs()
+        for epoch in range(first, settings.epochs + 1):
+            exercises = next(epochs)
             for rows, mixture in exercises:
                 inputs, targets, answers = self._parts(rows)
                 optimizer.zero_grad()
@@ -80,8 +99,14 @@ class Lesson:
                     loss = loss + settings.features * similarity_loss(found, theirs)
                 loss.backward()
                 optimizer.step()
+                zeros.restore()
                 schedule.step()
-            yield self.judge(student)
+            yield epoch, self.judge(student)
+
+    def state(self, epoch: int) -> dict[str, Any]:
+        """All of the training but the weights, after an epoch that `teach` yielded."""
+        parts = {name: part.state_dict() for name, part in self._parts_of_state.items()}
+        return {"epoch": epoch, "generator": self._generator.get_state(), **parts}
 
     def _epochs(self) -> Iterator[Iterator[tuple[Inputs, Mixture | None]]]:
         """Endless epochs of batches. Where inputs stay, the teacher answers once, and the answers go with the rows."""

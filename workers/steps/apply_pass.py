@@ -56,6 +56,7 @@ class ApplyPass(Step):
                 progress=context.progress,
                 profile=None if profile is None else Profile.read(profile),
                 student=None if student is None else load_program(student),
+                checkpoint=context.checkpoint,
             ),
         )
         _check_signature(settings.name, program, applied)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from burnish.recipe import Target
+from workers.checkpoint import Checkpoint
 
 __all__ = ["Made", "Step", "StepContext"]
 
@@ -27,6 +28,8 @@ class StepContext:
     seed: int
     progress: Callable[[float, str], None]
     """Called with the share done (0 to 1) and what is being done."""
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    """Where a long step leaves what it would need to go on, and finds what an attempt before it left."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from burnish.passes import Distill
 from tests import models
 from tests.workers.passes.coupled_nets import NETS, Net, context, export, image, prune, rows
 from workers.graphs.batch_norms import batch_norms, recalibrate
+from workers.checkpoint import Checkpoint
 from workers.passes.base import Applied, PassContext, Samples
 from workers.passes.distill import DistillPass
 from workers.passes.distill_data import Mixture
@@ -321,3 +322,38 @@ def test_learning_from_inner_layers_brings_them_closer() -> None:
     applied = distill(pruned, given(original, *images), features=5.0, epochs=3)
     assert applied.changed
     assert difference(applied.program) < difference(pruned)
+
+
+class Interrupted(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_an_attempt_that_finds_a_checkpoint_comes_to_the_same_result(augment: bool, tmp_path: Path) -> None:
+    original = models.program("mlp")
+    pruned = prune(original).program
+    made = given(original, *models.example("mlp", 48))
+    settings = {"epochs": 4, "augment": augment}
+    whole = distill(pruned, made, **settings)
+
+    def stop(share: float, doing: str) -> None:
+        if doing.startswith("epoch 3"):
+            raise Interrupted
+
+    left = Checkpoint(place=tmp_path / "checkpoint", least_gap=0.0)
+    with pytest.raises(Interrupted):
+        distill(pruned, type(made)(**{**vars(made), "checkpoint": left, "progress": stop}), **settings)
+    told: list[str] = []
+    again = type(made)(
+        **{
+            **vars(made),
+            "checkpoint": Checkpoint(found=tmp_path / "checkpoint"),
+            "progress": lambda share, doing: told.append(doing),
+        }
+    )
+    resumed = distill(pruned, again, **settings)
+    assert [each.partition(" of")[0] for each in told] == ["epoch 3", "epoch 4"]
+    assert resumed.figures == whole.figures
+    for name, one in (("whole", whole), ("resumed", resumed)):
+        save_program(one.program, tmp_path / name)
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "resumed").read_bytes()
