@@ -29,7 +29,16 @@ import torch
 import torchao.quantization.pt2e  # noqa: F401  # registers the operators
 from torch.fx import GraphModule, Node
 
-__all__ = ["LowBitWeight", "bits_of", "dynamic_source", "read_weight", "round_input", "write_weight"]
+__all__ = [
+    "LowBitWeight",
+    "bits_of",
+    "constant_node",
+    "dynamic_source",
+    "read_weight",
+    "round_input",
+    "stored_tensor",
+    "write_weight",
+]
 
 aten = torch.ops.aten
 ops = torch.ops.quantized_decomposed
@@ -90,14 +99,11 @@ def write_weight(module: GraphModule, node: Node, weight: LowBitWeight) -> Node:
     """
     name = str(node.target)
     least, most = weight.code_range
-    with module.graph.inserting_after(node):
-        codes = _constant(module, f"{name}_codes", weight.codes)
-    with module.graph.inserting_after(codes):
-        scales = _constant(module, f"{name}_scales", weight.scales)
-    last, zeros = scales, None
+    codes = constant_node(module, node, f"{name}_codes", weight.codes)
+    last = scales = constant_node(module, codes, f"{name}_scales", weight.scales)
+    zeros = None
     if weight.zeros is not None:
-        with module.graph.inserting_after(scales):
-            last = zeros = _constant(module, f"{name}_zeros", weight.zeros)
+        last = zeros = constant_node(module, scales, f"{name}_zeros", weight.zeros)
     arguments = (codes, scales, zeros, least, most, torch.int8, weight.group, torch.float32)
     last = _call(module, last, ops.dequantize_per_channel_group.default, arguments)
     if weight.columns_used != weight.codes.shape[1]:
@@ -121,9 +127,8 @@ def read_weight(module: GraphModule, node: object) -> LowBitWeight | None:
         node = node.args[0]
     if not isinstance(node, Node) or node.target is not ops.dequantize_per_channel_group.default:
         return None
-    codes, scales, zeros = (_tensor(module, argument) for argument in node.args[:3])
-    assert codes is not None
-    assert scales is not None
+    codes, scales = (stored_tensor(module, argument) for argument in node.args[:2])
+    zeros = None if node.args[2] is None else stored_tensor(module, node.args[2])
     columns = int(codes.shape[1])
     return LowBitWeight(
         codes=codes,
@@ -184,15 +189,16 @@ def _call(module: GraphModule, after: Node, target: object, arguments: tuple[obj
         return module.graph.call_function(target, arguments)  # type: ignore[arg-type]
 
 
-def _constant(module: GraphModule, name: str, value: torch.Tensor) -> Node:
+def constant_node(module: GraphModule, after: Node, name: str, value: torch.Tensor) -> Node:
+    """Stores a tensor in `module` and reads it behind `after`."""
     owner, _, attribute = name.rpartition(".")
     module.get_submodule(owner).register_buffer(attribute, value.contiguous())
-    return module.graph.get_attr(name)
+    with module.graph.inserting_after(after):
+        return module.graph.get_attr(name)
 
 
-def _tensor(module: GraphModule, node: object) -> torch.Tensor | None:
-    if node is None:
-        return None
+def stored_tensor(module: GraphModule, node: object) -> torch.Tensor:
+    """The tensor that a `get_attr` node reads."""
     assert isinstance(node, Node)
     assert node.op == "get_attr"
     owner, _, attribute = str(node.target).rpartition(".")

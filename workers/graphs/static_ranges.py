@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 from torchao.quantization.pt2e import HistogramObserver
 
 __all__ = ["EntropyObserver", "PercentileObserver", "entropy_bins", "percentile_bins"]
@@ -10,6 +11,8 @@ __all__ = ["EntropyObserver", "PercentileObserver", "entropy_bins", "percentile_
 _LEVELS = 256
 _CUT = 1e-4
 """Share of the values beyond the range by percentile, half of it on either side."""
+_VALUES = 500
+"""Values that an average over neighbouring bins should hold."""
 _STEP = 16
 """Bins between the candidates for a range by entropy."""
 
@@ -42,10 +45,10 @@ def entropy_bins(histogram: torch.Tensor, low: float, high: float) -> tuple[int,
     Candidates are the ranges `[-t, t]` within `[low, high]`. What lies beyond counts at the ends of the range; the
     distribution that 256 levels can tell apart is held against that (Migacz, 2017: 8-bit inference with TensorRT).
     """
-    counts = histogram.double()
-    width = (high - low) / len(counts)
+    width = (high - low) / len(histogram)
     if width <= 0:
-        return 0, len(counts) - 1
+        return 0, len(histogram) - 1
+    counts = _smooth(histogram.double(), int(-low / width))
     centers = low + width * (torch.arange(len(counts), dtype=torch.float64) + 0.5)
     reach = max(abs(low), abs(high))
     best, chosen = float("inf"), (0, len(counts) - 1)
@@ -58,6 +61,22 @@ def entropy_bins(histogram: torch.Tensor, low: float, high: float) -> tuple[int,
         if divergence < best:
             best, chosen = divergence, (first, last)
     return chosen
+
+
+def _smooth(counts: torch.Tensor, zero: int) -> torch.Tensor:
+    """Counts without the heap at zero that a ReLU leaves, and averaged over neighbours where they are few.
+
+    A level that merges bins loses what sets them apart: with a few thousand values that is chance, and the search
+    would rather cut half of them off.
+    """
+    counts = counts.clone()
+    if 0 <= zero < len(counts):
+        around = [counts[at] for at in (zero - 1, zero + 1) if 0 <= at < len(counts)]
+        counts[zero] = min(float(counts[zero]), float(torch.stack(around).mean()))
+    width = int(len(counts) * _VALUES / max(1.0, float(counts.sum()))) // 2 * 2 + 1
+    width = min(width, len(counts) // 8 * 2 + 1)
+    padded = functional.pad(counts[None, None], (width // 2, width // 2), mode="replicate")
+    return functional.avg_pool1d(padded, width, stride=1)[0, 0]
 
 
 def _divergence(counts: torch.Tensor, first: int, last: int) -> float:

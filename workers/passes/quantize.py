@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
+from burnish.errors import InternalError
 from burnish.passes import Quantize
 from burnish.results import LayerTreatment
 from workers.isa import isa, saturates_int8
 from workers.passes.base import Applied, Pass, PassContext
-from workers.passes.quantize_layers import Layer, find_layers, kind_for
+from workers.passes.mixed_bits import Choice, Weighed, choose_bits
+from workers.passes.quantize_half import half_reasons, quantize_half
+from workers.passes.quantize_layers import Layer, find_layers, kind_for, named_kind
 from workers.passes.quantize_static import quantize_static, static_reason
 from workers.passes.quantize_weights import quantize_weights
 
 __all__ = ["QuantizePass"]
 
 _FORMS = torch.ops.quantized_decomposed
+_HALVES = ("bfloat16", "float16")
 
 
 class QuantizePass(Pass[Quantize]):
     """Fewer bits for weights, and for what layers compute with.
 
-    1. Each layer gets the kind of weights that the settings name for it; one that can't have it is left alone.
-    2. Layers of static int8 are treated first (`quantize_static.py`), over the whole program, for the backends' int8
+    1. Half precision changes the whole program (`quantize_half.py`), and is all there is to do then.
+    2. Else each layer gets the kind of weights that the settings name for it; `mixed` weights are chosen by the profile
+       (`mixed_bits.py`). A layer that can't have its kind is left alone.
+    3. Layers of static int8 are treated first (`quantize_static.py`), over the whole program, for the backends' int8
        kernels pass tensors on to each other.
-    3. Then the weights of all others are rounded, layer by layer (`quantize_weights.py`).
-    4. On a machine whose int8 kernels saturate, int8 weights get 7 bits (`workers/isa.py`).
+    4. Then the weights of all others are rounded, layer by layer (`quantize_weights.py`).
+    5. On a machine whose int8 kernels saturate, int8 weights get 7 bits (`workers/isa.py`).
 
     Jacob et al., 2018: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference.
     Krishnamoorthi, 2018: Quantizing deep convolutional networks for efficient inference.
@@ -38,11 +44,16 @@ class QuantizePass(Pass[Quantize]):
     settings = Quantize
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao")
     depends_on_isa: ClassVar[bool] = True
-    """By rule 4: the ISA is part of the cache key."""
+    """By rule 5: the ISA is part of the cache key."""
 
     def requires(self, program: ExportedProgram, settings: Quantize) -> Sequence[str]:
         module = program.module(check_guards=False)
-        if _is_quantized(module) or any(_reason(layer, settings) is None for layer in find_layers(module)):
+        assert isinstance(module, GraphModule)
+        if _is_quantized(module):
+            return []
+        if settings.weights in _HALVES:
+            return half_reasons(module, settings)
+        if any(_reason(layer, settings) is None for layer in find_layers(module)):
             return []
         if settings.is_static:
             return [
@@ -57,34 +68,76 @@ class QuantizePass(Pass[Quantize]):
     def apply(self, program: ExportedProgram, settings: Quantize, context: PassContext) -> Applied:
         module = program.module(check_guards=False)
         assert isinstance(module, GraphModule)
-        layers = find_layers(module)
-        reasons = {layer.name: _reason(layer, settings) for layer in layers}
-        kinds = {layer.name: kind_for(layer, settings) for layer in layers if reasons[layer.name] is None}
-        if not kinds or _is_quantized(module):
+        if self.requires(program, settings) or _is_quantized(module):
             return Applied(program, changed=False)
-        weight_bits = 7 if saturates_int8(isa()) else 8
-        made, treated = program, dict[str, LayerTreatment]()
-        static = frozenset(layer.name for layer in layers if layer.name in kinds and _is_static(layer, settings))
-        if static:
-            made, treated = quantize_static(made, static, settings, context, weight_bits)
-        rest = {name: kind for name, kind in kinds.items() if name not in static and kind is not None}
-        if rest:
-            made, more = quantize_weights(made, rest, settings, context, weight_bits == 7)
-            treated |= more
+        layers = find_layers(module)
+        if settings.weights in _HALVES:
+            made, treated, reasons = quantize_half(program, settings, context)
+        else:
+            made, treated, reasons = _in_stages(program, layers, settings, context)
         return Applied(
             made,
             changed=True,
             layers=tuple(
                 treated.get(layer.name)
-                or LayerTreatment(layer=layer.name, treatment="left alone", reason=reasons[layer.name] or "")
+                or LayerTreatment(layer=layer.name, treatment="left alone", reason=reasons[layer.name])
                 for layer in layers
             ),
-            figures=_figures(made, treated, len(layers), weight_bits, len(context.calibration)),
+            figures=_figures(made, treated, len(layers), len(context.calibration)),
         )
 
 
+def _in_stages(
+    program: ExportedProgram, layers: Sequence[Layer], settings: Quantize, context: PassContext
+) -> tuple[ExportedProgram, dict[str, LayerTreatment], dict[str, str]]:
+    """Rules 2 to 5: the program, the treated layers, and why others were left alone."""
+    found = {layer.name: _reason(layer, settings) for layer in layers}
+    reasons = {name: reason for name, reason in found.items() if reason is not None}
+    chosen = [layer for layer in layers if layer.name not in reasons]
+    kinds = {layer.name: kind_for(layer, settings) for layer in chosen}
+    choices = _choices(chosen, settings, context)
+    kinds |= {name: choice.kind for name, choice in choices.items()}
+    narrow = saturates_int8(isa())
+    made, treated = program, dict[str, LayerTreatment]()
+    static = frozenset(layer.name for layer in chosen if _is_static(layer, settings))
+    if static:
+        made, treated = quantize_static(made, static, settings, context, narrow)
+    if rest := {name: kind for name, kind in kinds.items() if name not in static}:
+        made, more = quantize_weights(made, rest, settings, context, narrow)
+        treated |= more
+    return made, _explained(treated, choices), reasons
+
+
+def _choices(layers: Sequence[Layer], settings: Quantize, context: PassContext) -> dict[str, Choice]:
+    """Bits of the layers that no pattern names, where weights are mixed."""
+    if settings.weights != "mixed":
+        return {}
+    if context.profile is None:
+        raise InternalError(
+            "`quantize` with mixed weights came without a profile.", cure="Report it with the recipe that led here."
+        )
+    weighed = [
+        Weighed(layer.name, sum(node.meta["val"].numel() for node in layer.weights))
+        for layer in layers
+        if named_kind(layer, settings) is None
+    ]
+    return choose_bits(weighed, context.profile, settings)
+
+
+def _explained(treated: Mapping[str, LayerTreatment], choices: Mapping[str, Choice]) -> dict[str, LayerTreatment]:
+    """Treatments with the reason for their bits in front."""
+    return {
+        name: each
+        if name not in choices
+        else each.model_copy(
+            update={"reason": f"{choices[name].reason}; {each.reason}", "seconds": choices[name].seconds}
+        )
+        for name, each in treated.items()
+    }
+
+
 def _is_static(layer: Layer, settings: Quantize) -> bool:
-    """True if the layer is treated by stage 2."""
+    """True if the layer is for stage 3."""
     return settings.is_static and kind_for(layer, settings) == "int8" and layer.kind != "embedding"
 
 
@@ -92,26 +145,35 @@ def _reason(layer: Layer, settings: Quantize) -> str | None:
     """Why the layer is left alone; `None` if it is treated."""
     if layer.kind == "other":
         return layer.reason
-    kind = kind_for(layer, settings)
-    if kind is None:
-        wanted = layer.kind == "embedding" and "float32" not in settings.layers.values()
-        return "a table look-up: nothing is computed" if wanted else "the settings leave it alone"
+    if kind_for(layer, settings) == "float32":
+        if named_kind(layer, settings) is None:
+            return "a table look-up: nothing is computed; `embeddings: true` makes it smaller"
+        return "the settings leave it alone"
     return static_reason(layer) if _is_static(layer, settings) else layer.reason
 
 
 def _is_quantized(module: GraphModule) -> bool:
-    return any(str(node.target).startswith("quantized_decomposed.") for node in module.graph.nodes)
+    """True if the pass has been here: it leaves integers, few-bit floats or half-precision weights."""
+    small = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.int8)
+    return any(
+        node.op == "get_attr" and isinstance(value := node.meta.get("val"), torch.Tensor) and value.dtype in small
+        for node in module.graph.nodes
+    )
 
 
 def _figures(
-    program: ExportedProgram, treated: dict[str, LayerTreatment], layers: int, weight_bits: int, samples: int
+    program: ExportedProgram, treated: Mapping[str, LayerTreatment], layers: int, samples: int
 ) -> dict[str, float]:
     kinds = [treatment.treatment for treatment in treated.values()]
     figures = {f"layers_{kind}": float(kinds.count(kind)) for kind in dict.fromkeys(kinds)}
+    before, after = (
+        sum(getattr(each, name) or 0 for each in treated.values()) for name in ("bytes_before", "bytes_after")
+    )
     return figures | {
         "layers_left_alone": float(layers - len(treated)),
         "tensors_quantized": float(_count(program)),
-        "weight_bits": float(weight_bits),
+        "weight_bytes_before": float(before),
+        "weight_bytes_after": float(after),
         "calibration_samples": float(samples),
     }
 

@@ -13,7 +13,7 @@ from torch.fx import GraphModule, Node
 from burnish.passes import Quantize
 from workers.graphs.int8_annotations import CONVOLUTIONS, LINEARS
 
-__all__ = ["EMBEDDINGS", "RECURRENT", "Kind", "Layer", "find_layers", "kind_for", "layer_name", "stored", "why_not"]
+__all__ = ["EMBEDDINGS", "RECURRENT", "Kind", "Layer", "find_layers", "kind_for", "layer_name", "named_kind", "stored"]
 
 aten = torch.ops.aten
 
@@ -59,19 +59,22 @@ def find_layers(module: GraphModule) -> list[Layer]:
         if kind is None:
             continue
         name = layer_name(node)
-        layer = Layer(name, kind, (node,), _weights(node, kind), why_not(node, kind))
+        layer = Layer(name, kind, (node,), _weights(node, kind), _why_not(node, kind))
         found[name] = _joined(found[name], layer) if name in found else layer
     return list(found.values())
 
 
-def kind_for(layer: Layer, settings: Quantize) -> str | None:
-    """The kind of weights that the settings ask for, by `layers` first; `None` to leave it alone."""
-    for pattern, kind in settings.layers.items():
-        if fnmatchcase(layer.name, pattern):
-            return None if kind == "float32" else kind
-    if layer.kind == "embedding" and not settings.embeddings:
-        return None
-    return settings.weights
+def named_kind(layer: Layer, settings: Quantize) -> str | None:
+    """The kind of weights that `layers` names for it, `float32` to leave it alone; `None` if no pattern fits."""
+    return next((kind for pattern, kind in settings.layers.items() if fnmatchcase(layer.name, pattern)), None)
+
+
+def kind_for(layer: Layer, settings: Quantize) -> str:
+    """The kind of weights that the settings ask for; `float32`: none."""
+    named = named_kind(layer, settings)
+    if named is not None:
+        return named
+    return "float32" if layer.kind == "embedding" and not settings.embeddings else settings.weights
 
 
 def layer_name(node: Node) -> str:
@@ -90,7 +93,7 @@ def stored(module: GraphModule, node: Node) -> torch.Tensor:
     return value.detach()
 
 
-def why_not(node: Node, kind: Kind) -> str | None:
+def _why_not(node: Node, kind: Kind) -> str | None:
     """Why the weights of a call can't be rounded; `None` if they can."""
     if kind == "other":
         return _OTHERS[node.target]
@@ -130,7 +133,7 @@ def _candidates(node: Node) -> Iterator[object]:
 
 
 def _weights(node: Node, kind: Kind) -> tuple[Node, ...]:
-    if why_not(node, kind) is not None:
+    if _why_not(node, kind) is not None:
         return ()
     return tuple(each for each in _candidates(node) if isinstance(each, Node))
 

@@ -1,25 +1,26 @@
-"""Weights in few bits: every chosen matrix is replaced by its low-bit form, and inputs are rounded where asked."""
+"""Weights in few bits: every chosen matrix is replaced by its form, and inputs are rounded where asked."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from burnish.passes import Quantize
-from burnish.passes.quantize import BITS
 from burnish.results import LayerTreatment
 from workers.graphs.folded_norms import fold_batch_norms
-from workers.graphs.low_bit import LowBitWeight, round_input, write_weight
+from workers.graphs.low_bit import round_input
 from workers.graphs.reexport import reexport
+from workers.graphs.type_checks import drop_type_checks
 from workers.passes.base import PassContext
+from workers.passes.bias_correction import correct_bias, mean_error
 from workers.passes.calibration import batches
+from workers.passes.input_moments import Moments, input_moments, portions
 from workers.passes.quantize_layers import EMBEDDINGS, Layer, find_layers, stored
-from workers.passes.round_nearest import round_nearest
-from workers.passes.rounding_grid import Rounding
+from workers.passes.weight_forms import Form, ratio_db, rounded, rounding_of, words, write
 
 __all__ = ["quantize_weights"]
 
@@ -35,40 +36,88 @@ def quantize_weights(
 ) -> tuple[ExportedProgram, dict[str, LayerTreatment]]:
     """Treats the layers named in `kinds`, each as the kind of weights says.
 
+    1. Batch norms are folded into the convolutions before them.
+    2. Where rounding or bias correction needs data, the calibration samples run through the program, and the moments
+       of each layer's inputs are taken. Their memory is bounded: with many layers there are several such runs, the
+       later ones over a program whose first layers are rounded.
+    3. Each weight is rounded and written in its form. The input of a linear or recurrent layer passes through int8, if
+       activations are dynamic.
+
     Args:
         narrow: 8-bit codes that int8 arithmetic reads stay within 7 bits.
     """
     module = copy.deepcopy(program.module(check_guards=False))
     assert isinstance(module, GraphModule)
     fold_batch_norms(module)
-    treated: dict[str, LayerTreatment] = {}
     chosen = [layer for layer in find_layers(module) if layer.name in kinds and layer.reason is None]
-    for number, layer in enumerate(chosen):
-        context.progress(0.9 * number / len(chosen), f"rounding {layer.name}")
-        treated[layer.name] = _treat(module, layer, kinds[layer.name], settings, narrow)
+    treating = _Treating(module, settings, narrow)
+    treated: dict[str, LayerTreatment] = {}
+    for portion in portions(chosen, settings.rounding == "gptq") if treating.needs_data else [chosen]:
+        treating.inputs = _inputs(module, program, portion, settings, context) if treating.needs_data else {}
+        for layer in portion:
+            context.progress(0.4 + 0.5 * len(treated) / len(chosen), f"rounding {layer.name}")
+            treated[layer.name] = treating.treat(layer, kinds[layer.name])
     context.progress(0.9, "exporting")
     module.graph.eliminate_dead_code()
     module.recompile()
-    return reexport(module, program, next(batches(context.calibration, program))), treated
+    made = reexport(module, program, next(batches(context.calibration, program)))
+    drop_type_checks(made.graph)
+    return made, treated
 
 
-def _treat(module: GraphModule, layer: Layer, kind: str, settings: Quantize, narrow: bool) -> LayerTreatment:
-    dynamic = settings.activations in ("dynamic", "int8") and kind.startswith("int")
-    bits = BITS[kind]
-    rounding = Rounding(bits, settings.group_of(bits), settings.symmetric, narrow and dynamic)
-    pairs = [(stored(module, node), node) for node in layer.weights]
-    rounded = [(weight, round_nearest(weight, rounding)) for weight, _ in pairs]
-    for (_, node), (_, low) in zip(pairs, rounded, strict=True):
-        write_weight(module, node, low)
-    inputs = _round_inputs(module, layer) if dynamic else "its input stays float"
-    return LayerTreatment(
-        layer=layer.name,
-        treatment=kind,
-        reason=f"{_words(rounding, rounded[0][1])}, {settings.rounding}; {inputs}",
-        bytes_before=sum(weight.numel() * weight.element_size() for weight, _ in rounded),
-        bytes_after=sum(low.packed_bytes for _, low in rounded),
-        error_db=_ratio_db(rounded),
-    )
+def _inputs(
+    module: GraphModule, program: ExportedProgram, layers: Sequence[Layer], settings: Quantize, context: PassContext
+) -> dict[str, Moments]:
+    total = len(context.calibration)
+
+    def progress(share: float) -> None:
+        context.progress(0.4 * share, f"observing inputs: {round(share * total)} of {total} samples")
+
+    calls = [call for layer in layers for call in layer.calls]
+    return input_moments(module, program, calls, context.calibration, settings.rounding == "gptq", progress)
+
+
+class _Treating:
+    """One layer after another, on one module."""
+
+    def __init__(self, module: GraphModule, settings: Quantize, narrow: bool) -> None:
+        self.module, self.settings, self.narrow = module, settings, narrow
+        self.inputs: Mapping[str, Moments] = {}
+        self.needs_data = settings.rounding == "gptq" or settings.bias_correction
+
+    def treat(self, layer: Layer, kind: str) -> LayerTreatment:
+        integers = kind.startswith("int")
+        dynamic = integers and self.settings.activations in ("dynamic", "int8")
+        rounding = rounding_of(kind, self.settings, self.narrow and dynamic)
+        pairs: list[tuple[torch.Tensor, Form]] = []
+        errors: dict[Node, torch.Tensor] = {}
+        for node in layer.weights:
+            weight, seen = stored(self.module, node), self.inputs.get(str(node.target))
+            form = rounded(weight, kind, rounding, self.settings, seen)
+            pairs.append((weight, form))
+            written = write(self.module, node, form)
+            if self.settings.bias_correction and integers and seen is not None:
+                errors[written] = mean_error(weight, form.dequantized(), seen.mean)
+        reasons = [words(kind, rounding, [form for _, form in pairs], self._method(layer, integers))]
+        if errors and correct_bias(self.module, layer.calls, errors):
+            reasons.append("bias corrected")
+        reasons.append(_round_inputs(self.module, layer) if dynamic else "its input stays float")
+        return LayerTreatment(
+            layer=layer.name,
+            treatment=kind,
+            reason="; ".join(reasons),
+            bytes_before=sum(weight.numel() * weight.element_size() for weight, _ in pairs),
+            bytes_after=sum(form.packed_bytes for _, form in pairs),
+            error_db=ratio_db([(weight, form.dequantized()) for weight, form in pairs]),
+        )
+
+    def _method(self, layer: Layer, integers: bool) -> str:
+        if not integers:
+            return "nearest"
+        observed = any(str(node.target) in self.inputs for node in layer.weights)
+        if self.settings.rounding == "gptq" and not observed:
+            return "nearest, since it multiplies nothing that gptq could weigh"
+        return self.settings.rounding
 
 
 def _round_inputs(module: GraphModule, layer: Layer) -> str:
@@ -78,17 +127,3 @@ def _round_inputs(module: GraphModule, layer: Layer) -> str:
         if call.target not in EMBEDDINGS:
             round_input(module, call)
     return "each row of its input is rounded to int8 as it comes"
-
-
-def _words(rounding: Rounding, low: LowBitWeight) -> str:
-    share = "a scale per output channel" if low.scales.shape[1] == 1 else f"groups of {low.group}"
-    return share + (", symmetric" if rounding.symmetric else ", with zero points")
-
-
-def _ratio_db(pairs: list[tuple[torch.Tensor, LowBitWeight]]) -> float:
-    """Signal-to-noise ratio of the rounded weights, in dB; 200 where nothing was lost."""
-    signal = sum(float(weight.double().square().sum()) for weight, _ in pairs)
-    noise = sum(float((weight - low.dequantized()).double().square().sum()) for weight, low in pairs)
-    if noise == 0 or signal == 0:
-        return 200.0
-    return float(10 * torch.log10(torch.tensor(signal / noise, dtype=torch.float64)))
