@@ -11,10 +11,9 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from workers.calling import MemoContract, StateContract
-from workers.passes.base import Samples
 from workers.standalone.stateful import Stateful
 
-__all__ = ["reference", "shorter_windows", "step_samples"]
+__all__ = ["first_steps", "reference", "shorter_windows"]
 
 Array = np.ndarray[Any, Any]
 _LENGTHS = (1, 2, 7)
@@ -52,16 +51,15 @@ def shorter_windows(inputs: Sequence[Array], calling: StateContract) -> list[tup
     ]
 
 
-def step_samples(samples: Samples, calling: StateContract | MemoContract | None) -> Samples:
-    """The samples as inputs of the program: for one that carries state, first steps with the state in front of them."""
-    if not isinstance(calling, StateContract):
-        return samples
-    steps = [tensor.narrow(each.axis, 0, 1) for tensor, each in zip(samples.inputs, calling.inputs, strict=True)]
+def first_steps(inputs: Sequence[torch.Tensor], calling: StateContract) -> tuple[torch.Tensor, ...]:
+    """Windows as inputs of the program of one step: their first steps, and the state in front of them."""
+    batch = len(inputs[0])
+    steps = [tensor.narrow(each.axis, 0, 1) for tensor, each in zip(inputs, calling.inputs, strict=True)]
     states = [
-        torch.zeros([len(samples) if side is None else side for side in state.shape], dtype=getattr(torch, state.dtype))
+        torch.zeros([batch if side is None else side for side in state.shape], dtype=getattr(torch, state.dtype))
         for state in calling.states
     ]
-    return Samples((*steps, *states), None)
+    return (*steps, *states)
 
 
 class _Torch:

@@ -74,13 +74,13 @@ def value_of(builder: StepBuilder, node: Node) -> Value | None:
         return None
     if not timed:
         return _of_last(builder, node)
+    if name in RECURRENT:
+        return recurrent(builder, node)
     if len(timed) != len(values):
         raise CantCarry(
             f"`{node.name}` joins the last step with all steps, so each result needs the whole window. Leave "
             "`cache` out."
         )
-    if name in RECURRENT:
-        return recurrent(builder, node)
     if name == "scaled_dot_product_attention":
         return attention(builder, node)
     if name in _RESHAPES:

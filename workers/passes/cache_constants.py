@@ -29,6 +29,7 @@ def precompute(program: ExportedProgram, settings: Cache, context: PassContext) 
        need counts against them.
     """
     module: GraphModule = copy.deepcopy(program.module(check_guards=False))
+    _drop_checks(module)
     layers, added, stored = [], 0, 0
     for part in list(_parts(module)):
         if (reason := _reason(part)) is not None:
@@ -50,6 +51,13 @@ def precompute(program: ExportedProgram, settings: Cache, context: PassContext) 
     example = example_inputs(program, max(2, batch_range(program)[0]), seed=0)
     figures = {"parts_precomputed": float(stored), "bytes_added": float(added)}
     return Applied(reexport(module, program, example), changed=True, layers=tuple(layers), figures=figures)
+
+
+def _drop_checks(module: GraphModule) -> None:
+    """Takes out the export's checks of types, which would each be a reader of its own; they hold for a constant."""
+    for node in fixed_nodes(module):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            module.graph.erase_node(node)
 
 
 def _parts(module: GraphModule) -> Iterator[list[Node]]:

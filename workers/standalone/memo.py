@@ -111,7 +111,8 @@ class Memo:
 
     def _compute(self, inputs: Sequence[Array]) -> list[Array]:
         runner = self._runner
-        found: list[Array] = runner.arrays(runner.run(runner.prepare(list(inputs))))
+        blocks = [numpy.asarray(array, order="C") for array in inputs]  # compiled code takes nothing else
+        found: list[Array] = runner.arrays(runner.run(runner.prepare(blocks)))
         return found
 
     def _keep(self, key: Key, outputs: Sequence[Array]) -> None:

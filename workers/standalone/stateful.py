@@ -41,7 +41,9 @@ class Stateful:
     def step(self, inputs: Sequence[Array], state: Sequence[Array]) -> tuple[list[Array], list[Array]]:
         """One step: its outputs, and the state to give to the next one."""
         runner = self._runner
-        found = runner.arrays(runner.run(runner.prepare([*inputs, *state])))
+        # A slice of a window is no single block of memory, and compiled code takes nothing else.
+        blocks = [numpy.asarray(array, order="C") for array in (*inputs, *state)]
+        found = runner.arrays(runner.run(runner.prepare(blocks)))
         return found[: self._count], found[self._count :]
 
     def prepare(self, arrays: Sequence[Array]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import ClassVar
 from burnish.errors import UnsupportedModel
 from workers.backends import BACKENDS_BY_NAME
 from workers.bundles import BUNDLE, usage, write_bundle
-from workers.calling import read_calling
-from workers.carried import step_samples
+from workers.calling import StateContract, read_calling
+from workers.carried import first_steps
 from workers.datasets import read_samples
+from workers.passes.base import Samples
 from workers.programs import input_names, load_program
 from workers.steps.base import Made, Step, StepContext
 
@@ -36,7 +37,9 @@ class Lower(Step):
             return Made(report={"refused": " ".join(reasons)})
         context.progress(0.2, f"{backend.name}: compiling")
         calling = read_calling(context.inputs["program"])
-        samples = step_samples(read_samples(context.inputs["calibration"]), calling)
+        samples = read_samples(context.inputs["calibration"])
+        if isinstance(calling, StateContract):
+            samples = Samples(first_steps(samples.inputs, calling), None)
         start = time.monotonic()
         try:
             lowered = backend.lower(program, context.target, samples, context.folder)
