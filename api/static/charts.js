@@ -40,12 +40,25 @@ const draw = async (figure, width) => {
   const svg = window.Plot.plot({ width, ...options, marks: options.marks.flat().filter(Boolean) });
   svg.querySelector("style")?.remove(); // the policy of the page lets no style in but its files: see plots.css
   for (const layer of svg.querySelectorAll("g[aria-label]:not([role])")) layer.removeAttribute("aria-label"); // names of layers ("rule"), which tell nobody anything
+  name(svg);
   svg.classList.add("plot-svg");
   svg.setAttribute("role", "group");
   svg.setAttribute("aria-label", `${figure.getAttribute("aria-label")}: a plot; the table has the same figures`);
   canvas.replaceChildren(svg, ...legendOf(legend));
   tip(figure, svg, tips);
   tools(figure, svg, rows);
+};
+
+/** Plot labels its groups ("x-axis tick") and its marks; only what stands for a row is worth a name, and needs a role. */
+const name = (svg) => {
+  for (const group of svg.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
+  for (const mark of svg.querySelectorAll("[aria-label]")) {
+    const link = mark.closest("a");
+    if (link) {
+      link.setAttribute("aria-label", mark.getAttribute("aria-label"));
+      mark.removeAttribute("aria-label");
+    } else mark.setAttribute("role", "img");
+  }
 };
 
 const legendOf = (entries) => {
