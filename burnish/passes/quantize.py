@@ -112,8 +112,9 @@ def _refusals(asked: Quantize) -> list[tuple[bool, str]]:
     """Every combination that makes no sense, each with what to do instead."""
     weights, activations = asked.weights, asked.activations
     half, integer = weights in _HALVES, weights in _INTEGERS
-    rounded = integer and not asked.is_static
     layers = set(asked.layers.values())
+    rounded = (integer and not asked.is_static) or bool(layers & {"int4", "int3", "int2"})
+    grouped = rounded or "nf4" in layers | {weights}
     return [
         (
             activations == "int8" and weights != "int8",
@@ -134,7 +135,7 @@ def _refusals(asked: Quantize) -> list[tuple[bool, str]]:
             "`group` must be a power of two. Use 32, 64 or 128.",
         ),
         (
-            asked.group is not None and not (rounded or weights == "nf4"),
+            asked.group is not None and not grouped,
             f"Activations {activations} with weights {weights} have no groups: one scale per output channel at most. "
             "Leave `group` out, or use `activations: dynamic` with integer weights.",
         ),

@@ -17,15 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from workers.measure.contender import ContenderFailed
 
-__all__ = ["Case", "Refused", "Tolerance", "cases", "check_cases", "tolerance_of"]
+__all__ = ["Case", "Precision", "Refused", "Tolerance", "cases", "check_cases", "tolerance_of"]
 
 Array = np.ndarray[Any, Any]
+Precision = Literal["float32", "weights", "bfloat16", "float16", "int8"]
+"""What a program computes in; `weights`: float32, from weights of few bits."""
 BATCHES = (7, 1, 2, 3)
 LARGEST = 64
 LARGE = 10.0
@@ -65,21 +67,30 @@ class Tolerance:
     integers: float
 
 
-def tolerance_of(quantized: bool, program_db: float) -> Tolerance:
-    """What is asked of an artifact.
+def tolerance_of(precision: Precision, program_db: float) -> Tolerance:
+    """What is asked of an artifact, by what its program computes in.
 
-    A float program must come out at 60 dB (compilers here reach 104 dB and more; a wrong one is below 20). An int8
-    program must come out at 20 dB: where rounding falls the other way in one engine, one value moves by a whole step.
-    A program whose own int8 noise is larger can't be held to that, so the limit is 3 dB (two independent roundings)
-    under its ratio to the original, but at least 8 dB; whether such a model is any good is for the quality limit to
-    say.
+    - `float32`: 60 dB. Compilers here reach 104 dB and more; a wrong one is below 20.
+    - `weights` in few bits, float32 arithmetic: 50 dB. Some runtimes keep the scales in half precision, which leaves 73
+      dB, and a hundred layers add up to 20 dB of noise.
+    - `bfloat16`: 30 dB. One rounding leaves 55 dB, a hundred add up to 20 dB, and reference and artifact each have
+      their own; `float16` has three bits more: 48 dB. Where the program itself is further from the original than that
+      (it may have been pruned, too), 6 dB under its ratio, 3 for two independent roundings and 3 for the few samples,
+      but at least 12 and 30 dB.
+    - `int8`: 20 dB. Where rounding falls the other way in one engine, one value moves by a whole step. A program whose
+      own noise is larger can't be held to that, so the limit is 3 dB (two independent roundings) under its ratio to the
+      original, but at least 8 dB; whether such a model is any good is for the quality limit to say.
 
     Args:
         program_db: ratio of the program's outputs to the original's on held-out data, in dB.
     """
-    if not quantized:
-        return Tolerance(floats_db=60.0, integers=0.01)
-    return Tolerance(floats_db=min(20.0, max(8.0, program_db - 3.0)), integers=0.1)
+    if precision == "int8":
+        return Tolerance(floats_db=min(20.0, max(8.0, program_db - 3.0)), integers=0.1)
+    if precision == "bfloat16":
+        return Tolerance(floats_db=min(30.0, max(12.0, program_db - 6.0)), integers=0.05)
+    if precision == "float16":
+        return Tolerance(floats_db=min(48.0, max(30.0, program_db - 6.0)), integers=0.02)
+    return Tolerance(floats_db=50.0 if precision == "weights" else 60.0, integers=0.01)
 
 
 def cases(heldout: Sequence[Array], batches: tuple[int, int | None], batch: int) -> list[Case]:

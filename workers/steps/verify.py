@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from torch.export import ExportedProgram
+from torch.fx import Node
 
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend
@@ -16,7 +17,7 @@ from workers.carried import reference, shorter_windows
 from workers.datasets import read_samples
 from workers.measure.contender import Contender, ContenderFailed, loader_of
 from workers.measure.quality import Array, assess, sqnr_db
-from workers.measure.reproduction import Case, Refused, cases, check_cases, rows, tolerance_of
+from workers.measure.reproduction import Case, Precision, Refused, cases, check_cases, rows, tolerance_of
 from workers.programs import batch_range, input_names, load_program
 from workers.steps.base import Made, Step, StepContext
 
@@ -26,6 +27,8 @@ BLOCKED = ("torchao",)
 """An artifact needs its runtime alone, not what made it."""
 SECONDS = 300.0
 """For loading, and for one case of the checks."""
+_SMALL = frozenset({torch.int8, torch.float8_e4m3fn, torch.bfloat16, torch.float16})
+"""Types of weights that take less than float32."""
 QUALITY_BATCH = 64
 """Samples per call when quality is judged, or the target's batch if that is larger."""
 
@@ -55,6 +58,7 @@ class Verify(Step):
                 threads=context.target.threads,
                 folder=context.folder / "contender",
                 blocked=BLOCKED,
+                device=context.target.device,
             ) as contender:
                 return Made(report=verify(contender, context))
         except (Refused, ContenderFailed) as reason:
@@ -85,7 +89,7 @@ def verify(contender: Contender, context: StepContext) -> dict[str, Any]:
     wanted = in_batches(run_original, inputs, size)
     widest = max((case for case in every if not case.edge), key=lambda case: case.batch)
     program_db = sqnr_db(run_original(widest.inputs), run_program(widest.inputs))
-    tolerance = tolerance_of(is_quantized(program), program_db)
+    tolerance = tolerance_of(precision_of(program), program_db)
 
     context.progress(0.1, "loading the artifact")
     seconds = contender.load(SECONDS)
@@ -139,9 +143,22 @@ def _quality(
     }
 
 
-def is_quantized(program: ExportedProgram) -> bool:
-    """True if the program rounds to integers somewhere."""
-    return any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
+def precision_of(program: ExportedProgram) -> Precision:
+    """What the program computes in: the least exact arithmetic anywhere in it."""
+    if any("quantized_decomposed.quantize_" in str(node.target) for node in program.graph.nodes):
+        return "int8"
+    computed = {_dtype(node) for node in program.graph.nodes if node.op == "call_function"}
+    if torch.bfloat16 in computed:
+        return "bfloat16"
+    if torch.float16 in computed:
+        return "float16"
+    stored = {_dtype(node) for node in program.graph.nodes if node.op == "placeholder"}
+    return "weights" if stored & _SMALL else "float32"
+
+
+def _dtype(node: Node) -> torch.dtype | None:
+    value = node.meta.get("val")
+    return value.dtype if isinstance(value, torch.Tensor) else None
 
 
 def in_batches(run: Callable[[Sequence[Array]], list[Array]], inputs: Sequence[Array], size: int) -> list[Array]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.workers.measure.fakes import contender
-from workers.measure.reproduction import Case, Refused, Tolerance, cases, check_cases, rows, tolerance_of
+from workers.measure.reproduction import Case, Precision, Refused, Tolerance, cases, check_cases, rows, tolerance_of
 
 HELDOUT = [np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)]
 EXACT = Tolerance(floats_db=60.0, integers=0.01)
@@ -118,16 +118,28 @@ def test_int8_noise_passes_where_the_tolerance_is_that_of_int8(tmp_path: Path) -
     with pytest.raises(Refused, match="agreement"):
         check(tmp_path, body)
     (tmp_path / "again").mkdir()
-    entries = check(tmp_path / "again", body, tolerance_of(True, 40.0))
+    entries = check(tmp_path / "again", body, tolerance_of("int8", 40.0))
     assert all(entry["sqnr_db"] is None or float(str(entry["sqnr_db"])) > 20 for entry in entries)
 
 
 @pytest.mark.parametrize(
-    ("quantized", "program_db", "needed"),
-    [(False, 300.0, 60.0), (True, 40.0, 20.0), (True, 14.0, 11.0), (True, 2.0, 8.0)],
+    ("precision", "program_db", "needed"),
+    [
+        ("float32", 300.0, 60.0),
+        ("weights", 12.0, 50.0),
+        ("float16", 70.0, 48.0),
+        ("float16", 40.0, 34.0),
+        ("float16", 5.0, 30.0),
+        ("bfloat16", 50.0, 30.0),
+        ("bfloat16", 20.0, 14.0),
+        ("bfloat16", 5.0, 12.0),
+        ("int8", 40.0, 20.0),
+        ("int8", 14.0, 11.0),
+        ("int8", 2.0, 8.0),
+    ],
 )
-def test_the_tolerance_follows_the_program(quantized: bool, program_db: float, needed: float) -> None:
-    assert tolerance_of(quantized, program_db).floats_db == needed
+def test_the_tolerance_follows_the_program(precision: Precision, program_db: float, needed: float) -> None:
+    assert tolerance_of(precision, program_db).floats_db == needed
 
 
 def test_a_program_for_one_batch_size_is_tried_at_that_alone() -> None:

@@ -9,11 +9,12 @@ from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from burnish.results import Quality
 from tests import models
+from tests.workers.quantized import quantize
 from tests.workers.steps.contexts import context, heldout
 from workers.backends import BACKENDS_BY_NAME
 from workers.passes.base import Samples
-from workers.programs import save_program
-from workers.steps.verify import Verify, in_batches, is_quantized
+from workers.programs import load_program, save_program
+from workers.steps.verify import Verify, in_batches, precision_of
 
 # torch's ONNX exporter warns of its own internals.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -73,8 +74,26 @@ def test_a_file_that_does_not_load_is_refused(files: dict[str, Path], tmp_path: 
     assert refused.startswith("load failed with InvalidProtobuf")
 
 
-def test_a_program_that_rounds_to_integers_is_known_as_quantized() -> None:
-    assert not is_quantized(models.program("mlp"))
+@pytest.mark.parametrize(
+    ("settings", "precision"),
+    [
+        ({}, "int8"),
+        ({"weights": "int4"}, "int8"),
+        ({"weights": "int4", "activations": "float32"}, "weights"),
+        ({"weights": "fp8"}, "weights"),
+        ({"weights": "nf4"}, "weights"),
+        ({"weights": "bfloat16"}, "bfloat16"),
+        ({"weights": "float16"}, "float16"),
+    ],
+)
+def test_a_program_is_held_to_what_it_computes_in(settings: dict[str, str], precision: str, tmp_path: Path) -> None:
+    program = quantize(models.program("mlp"), *models.example("mlp", batch=8), **settings).program
+    save_program(program, tmp_path / "program")
+    assert precision_of(load_program(tmp_path / "program")) == precision
+
+
+def test_a_program_of_floats_is_held_to_float32() -> None:
+    assert precision_of(models.program("mlp")) == "float32"
 
 
 def test_the_last_batch_is_filled_up_and_cut_again() -> None:
