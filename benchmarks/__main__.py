@@ -10,11 +10,12 @@ from benchmarks import (
     demo_cnn,
     flat_cost,
     overhead,
+    pages,
     pollers,
     torture,
     transfer,
 )
 
-for benchmark in (demo_cnn, overhead, transfer, blob_throughput, control_plane, flat_cost, pollers, torture):
+for benchmark in (demo_cnn, overhead, transfer, blob_throughput, control_plane, flat_cost, pollers, pages, torture):
     print(f"\n== {(benchmark.__doc__ or '').splitlines()[0]}")
     benchmark.main()
