@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
+from burnish.client import parts
 from burnish.client.aliases import AliasCalls
 from burnish.client.schedules import ScheduleCalls
 from burnish.client.transport import Transport
@@ -90,7 +91,7 @@ class Client:
         Raises:
             burnish.errors.InvalidModel: it is not a clean `torch.export` archive.
         """
-        return self._upload("/v1/models", Path(path), name, seen, ModelResource)
+        return self._upload("model", Path(path), name, seen, ModelResource)
 
     def upload_dataset(self, path: str | Path, name: str | None = None, seen: Seen | None = None) -> DatasetResource:
         """Uploads a `.safetensors` or `.npz` with `inputs` and, if labelled, `targets`.
@@ -98,7 +99,7 @@ class Client:
         Raises:
             burnish.errors.InvalidDataset: it is damaged or of another format.
         """
-        return self._upload("/v1/datasets", Path(path), name, seen, DatasetResource)
+        return self._upload("dataset", Path(path), name, seen, DatasetResource)
 
     def models(self, limit: int = 50, cursor: str | None = None) -> Page[ModelResource]:
         """Uploaded models, newest first."""
@@ -243,9 +244,15 @@ class Client:
     def _page(self, path: str, kind: type[DocumentT], **query: str | int | None) -> Page[DocumentT]:
         return Page[kind].model_validate_json(self._transport.get(path, query).content)  # type: ignore[valid-type]
 
-    def _upload(self, route: str, path: Path, name: str | None, seen: Seen | None, kind: type[DocumentT]) -> DocumentT:
-        size = path.stat().st_size
-        headers = {"Content-Digest": f"sha-256=:{_digest(path)}:", "Content-Length": str(size)}
+    def _upload(
+        self, kind: Literal["model", "dataset"], path: Path, name: str | None, seen: Seen | None, as_: type[DocumentT]
+    ) -> DocumentT:
+        """In one piece or, if it is large, in parts."""
+        size, digest = path.stat().st_size, _digest(path)
+        if size >= parts.IN_PARTS:
+            answer = parts.send_in_parts(self._transport, kind, path, name or path.stem, digest.hex(), seen)
+            return as_.model_validate_json(answer.content)
+        headers = {"Content-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:", "Content-Length": str(size)}
 
         def chunks() -> Iterator[bytes]:
             moved = 0
@@ -256,8 +263,8 @@ class Client:
                     if seen:
                         seen(moved, size)
 
-        response = self._transport.upload(route, chunks, headers=headers, name=name or path.stem)
-        return kind.model_validate_json(response.content)
+        response = self._transport.upload(f"/v1/{kind}s", chunks, headers=headers, name=name or path.stem)
+        return as_.model_validate_json(response.content)
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -268,7 +275,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield from whole
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of a file in base64, as RFC 9530 writes it."""
+def _digest(path: Path) -> bytes:
+    """SHA-256 of a file."""
     with path.open("rb") as file:
-        return base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
+        return hashlib.file_digest(file, "sha256").digest()

@@ -57,9 +57,10 @@ class Transport:
         headers = {"If-None-Match": etag} if etag else {}
         return self._send("GET", path, params=params, headers=headers)
 
-    def post(self, path: str, document: Mapping[str, Any] | None = None) -> httpx.Response:
-        """POST of JSON. An idempotency key goes with it, so that a lost answer can be asked for again."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+    def post(self, path: str, document: Mapping[str, Any] | None = None, *, key: str | None = None) -> httpx.Response:
+        """POST of JSON. An idempotency key goes with it, so that a lost answer can be asked for again; by default a
+        fresh one."""
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return self._send("POST", path, json=document if document is not None else {}, headers=headers)
 
     def patch(self, path: str, document: Mapping[str, Any]) -> httpx.Response:
@@ -69,6 +70,10 @@ class Transport:
     def put(self, path: str, document: Mapping[str, Any] | None = None) -> httpx.Response:
         """PUT: the thing named is to be so."""
         return self._send("PUT", path, **({} if document is None else {"json": document}))
+
+    def put_bytes(self, path: str, data: bytes, *, headers: Mapping[str, str]) -> httpx.Response:
+        """PUT of bytes: what is named is to be these. However slow the line is, it goes on."""
+        return self._send("PUT", path, headers=dict(headers), content=lambda: data, timeout=None)
 
     def delete(self, path: str) -> httpx.Response:
         """DELETE: the thing named is to be so no more."""
