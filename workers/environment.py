@@ -17,7 +17,7 @@ from workers.isa import isa
 
 __all__ = ["ANNOUNCED", "Environment", "version_of"]
 
-ANNOUNCED = ("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "numpy", "safetensors")
+ANNOUNCED = ("torch", "torchao", "onnx", "onnxruntime", "onnxscript", "openvino", "numpy", "safetensors")
 """Distributions whose versions a worker announces."""
 
 

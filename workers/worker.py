@@ -13,7 +13,8 @@ from typing import Any
 from celery.exceptions import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
 
-from burnish.errors import Unavailable
+from burnish.errors import BadSetting, Unavailable
+from burnish.local import tpu
 from burnish.settings import Settings
 from storage import workers as worker_rows
 from storage.blobs import open_store
@@ -48,7 +49,12 @@ def run_worker(
     Args:
         table: module with `STEPS` and `BACKENDS`.
         preload: modules the zygote imports beside it.
+
+    Raises:
+        BadSetting: it is to serve TPUs, and none can be used from here.
     """
+    if "tpu" in settings.queues and (found := tpu.problem()):
+        raise BadSetting(found[0], cure=found[1], where="BURNISH_QUEUES")
     settings.data.mkdir(parents=True, exist_ok=True)
     environment = Environment.of_this_machine(settings.queues[0])
     slots = settings.slots or environment.threads

@@ -18,7 +18,7 @@ BACKEND_SUMMARIES: dict[Backend, str] = {
     "inductor": "PyTorch's own compiler, ahead of time: one `.pt2` package that stock PyTorch runs.",
     "onnxruntime": "ONNX for ONNX Runtime: one `.onnx` file that runs without PyTorch.",
     "openvino": "OpenVINO IR: one `.zip` with graph and weights, for processors, that runs without PyTorch.",
-    "eager": "The treated program as it is: one `.pt2` for `torch.export.load`, without a compiler. Not tried by `auto`.",
+    "eager": "The treated program as it is: one `.pt2` for `torch.export.load`. Not tried by `auto`.",
 }
 
 

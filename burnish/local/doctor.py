@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from burnish.local import machine, reach
+from burnish.local import machine, reach, tpu
 from burnish.local.check import Check
 from burnish.settings import Settings
 
@@ -17,6 +17,7 @@ def checks(settings: Settings) -> list[Check]:
         machine.compiler(),
         machine.processor(),
         machine.threads(),
+        *([tpu.check()] if "tpu" in settings.queues else []),
         machine.sandbox(),
         machine.folder(settings.data),
         machine.disk(settings.data),

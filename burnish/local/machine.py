@@ -29,6 +29,7 @@ LIBRARIES = {
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "onnxscript": "onnxscript",
+    "openvino": "openvino",
     "safetensors": "safetensors",
     "torch": "torch",
     "torchao": "torchao",

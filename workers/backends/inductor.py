@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from torch.utils._pytree import tree_unflatten
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from workers.backends.base import BackendRunner, Lowered
+from workers.graphs.device import missing_device, moved_to
 from workers.graphs.free_batch import free_batch
 from workers.graphs.one_channel_convolutions import widen_one_channel_convolutions
 from workers.graphs.reexport import reexport
@@ -67,18 +69,26 @@ class Inductor(BackendRunner):
         reasons = []
         if target.device not in self.devices:
             reasons.append(f"Inductor makes no artifact for {target.device}. Use the onnxruntime backend.")
-        elif target.device == "cuda" and not torch.cuda.is_available():
-            reasons.append("This worker sees no CUDA device. Start one that does.")
+        elif reason := missing_device(target.device):
+            reasons.append(reason)
+        elif target.device == "cuda" and importlib.util.find_spec("triton") is None:
+            reasons.append("Inductor needs Triton for CUDA, and this worker has none. Install a CUDA build of torch.")
+        if target.device == "cuda" and _is_quantized(program):
+            reasons.append(
+                "For CUDA, Inductor would widen int8 and low-bit weights and compute in float32, slower than before. "
+                "Use `quantize: {weights: bfloat16}`."
+            )
         if shutil.which(torch._inductor.config.cpp.cxx[1]) is None:
             reasons.append("Inductor needs a C++ compiler, and this worker has no g++ on its PATH. Install g++.")
         return reasons
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
         rewritten, notes = _rewritten(program)
+        rewritten = moved_to(rewritten, target.device)
         path = folder / self.filename
         least, most = batch_range(program)
         batch = max(least, min(target.batch, most or target.batch))
-        _give_example(rewritten, max(2, least))
+        _give_example(rewritten, max(2, least), target.device)
         with _scratch(folder), torch.no_grad(), packed_for(batch), free_batch():
             _compile(rewritten, path)
         _drop_sources(path)
@@ -99,9 +109,13 @@ class Inductor(BackendRunner):
         )
 
 
+def _is_quantized(program: ExportedProgram) -> bool:
+    return any(str(node.target).startswith("quantized_decomposed.") for node in program.graph.nodes)
+
+
 def _rewritten(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
     """The program without what Inductor gets wrong, and a note for each kind of rewrite."""
-    if not any(str(node.target).startswith("quantized_decomposed.") for node in program.graph.nodes):
+    if not _is_quantized(program):
         return program, []
     module = copy.deepcopy(program.module(check_guards=False))
     notes = []
@@ -114,10 +128,10 @@ def _rewritten(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
     return reexport(module, program, example_inputs(program, max(2, batch_range(program)[0]), seed=0)), notes
 
 
-def _give_example(program: ExportedProgram, batch: int) -> None:
+def _give_example(program: ExportedProgram, batch: int, device: str) -> None:
     """AOTInductor wants inputs to trace with, and those of an upload were stripped from its archive."""
     if program.example_inputs is None:
-        example = list(example_inputs(program, batch, seed=0))
+        example = [tensor.to(device) for tensor in example_inputs(program, batch, seed=0)]
         program.example_inputs = tree_unflatten(example, program.call_spec.in_spec)
 
 

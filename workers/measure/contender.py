@@ -23,7 +23,7 @@ __all__ = ["Contender", "ContenderFailed", "loader_of"]
 
 STANDALONE = Path(workers.standalone.__file__).parent
 BASELINES = ("eager", "compiled")
-_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES")
 _STDERR_SHOWN = 300
 
 
@@ -53,6 +53,7 @@ class Contender:
         folder: Path,
         blocked: Sequence[str] = (),
         compiles: bool = False,
+        device: str = "cpu",
     ) -> None:
         """Starts the process; it loads nothing yet.
 
@@ -64,6 +65,7 @@ class Contender:
             path is
                 empty. (Loading an AOTInductor package takes 0.6 s so; with a compiler in reach, torch spends 10 s on
                 probing it for instruction sets, though it compiles nothing.)
+            device: where the artifact runs.
         """
         if contract_of(artifact) is not None:  # the model lies inside, with what calls it
             loader, filename = BUNDLE_LOADER, BUNDLE
@@ -75,6 +77,7 @@ class Contender:
         self._stderr = (folder / "stderr").open("w+b")
         command = [sys.executable, "-I", str(STANDALONE / "contender.py"), "--loader", str(loader)]
         command += ["--artifact", str(linked), "--threads", str(threads), "--parent", str(os.getpid())]
+        command += ["--device", device]
         command += [part for package in blocked for part in ("--block", package)]
         self._process = subprocess.Popen(
             command,
@@ -197,6 +200,7 @@ def _environment(threads: int, folder: Path, path: str) -> dict[str, str]:
         "HOME": str(folder),
         "TMPDIR": str(folder / "tmp"),
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+        "TRITON_CACHE_DIR": str(folder / "triton"),
         # Compiling is most of the time until the first round. Headers are precompiled per scratch folder, which costs
         # more than it saves, and each instruction set is probed by a compilation, though the processor's flags tell.
         # Neither changes the code: a small CNN took 10 s in place of 35 s (on a busy host) and ran as fast.

@@ -2,7 +2,8 @@
 
 It imports nothing of ours.
 
-    python -I contender.py --loader load_NAME.py --artifact FILE --threads N [--block torchao] [--parent PID]
+    python -I contender.py --loader load_NAME.py --artifact FILE --threads N [--device cuda]
+        [--block torchao] [--parent PID]
 
 `-I` keeps the working directory, the script's folder, `PYTHON*` variables and the user's site-packages out of
 `sys.path`, and leaves the environment's own site-packages in. Commands are JSON objects, one a line, on stdin; each
@@ -94,15 +95,17 @@ def peak_memory() -> int | None:
 class Session:
     """The commands, by name."""
 
-    def __init__(self, loader: str, artifact: str, threads: int) -> None:
+    def __init__(self, loader: str, artifact: str, threads: int, device: str = "cpu") -> None:
         self.loader, self.artifact, self.threads = loader, artifact, threads
+        # Only what runs on more than the processor has a loader that takes a device.
+        self.options = {} if device == "cpu" else {"device": device}
         self.runner: Any = None
         self.prepared: Any = None
 
     def load(self, command: Mapping[str, Any]) -> dict[str, Any]:
         """Loads the artifact; the time includes the import of its runtime, as a user's first load does."""
         started = time.perf_counter()
-        self.runner = load_file(self.loader, "loader").load(self.artifact, self.threads)
+        self.runner = load_file(self.loader, "loader").load(self.artifact, self.threads, **self.options)
         return {"seconds": time.perf_counter() - started}
 
     def pin(self, command: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,6 +190,7 @@ def main() -> None:
     parser.add_argument("--loader", required=True)
     parser.add_argument("--artifact", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--block", action="append", default=[])
     parser.add_argument("--parent", type=int, default=0)
     options = parser.parse_args()
@@ -194,7 +198,7 @@ def main() -> None:
     sys.meta_path.insert(0, ImportBlock((*OURS, *options.block)))
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a runtime prints must not end up between the replies
-    serve(Session(options.loader, options.artifact, options.threads), sys.stdin, replies)
+    serve(Session(options.loader, options.artifact, options.threads, options.device), sys.stdin, replies)
 
 
 if __name__ == "__main__":

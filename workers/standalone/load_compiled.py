@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 
-def load(path: str, threads: int) -> Any:
+def load(path: str, threads: int, device: str = "cpu") -> Any:
     """The compiled module; the first call compiles."""
     eager = _beside("load_eager")
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
-    return eager.Eager(torch.compile(eager.read_program(path).module()))
+    return eager.Eager(torch.compile(eager.read_program(path, device).module()), device)
 
 
 def _beside(name: str) -> ModuleType:

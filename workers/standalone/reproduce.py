@@ -53,6 +53,8 @@ def views(prepared: Any) -> list[Array]:
         return [view for value in prepared.values() for view in views(value)]
     if isinstance(prepared, (list, tuple)):
         return [view for value in prepared for view in views(value)]
+    if hasattr(prepared, "cpu"):  # a tensor, perhaps on another device
+        prepared = prepared.cpu()
     return [prepared.numpy()] if hasattr(prepared, "numpy") else []
 
 

@@ -167,6 +167,7 @@ def started(entries: Sequence[Entry], context: StepContext) -> Iterator[dict[str
                     threads=context.target.threads,
                     folder=context.folder / f"contender-{index}",
                     compiles=entry.backend == "compiled",
+                    device=context.target.device,
                 )
             )
             for index, entry in enumerate(entries)

@@ -80,6 +80,6 @@ def test_a_float_program_is_accepted() -> None:
 
 
 def test_auto_tries_the_backends_that_say_so() -> None:
-    assert AUTOMATIC_BACKENDS == tuple(name for name in BACKENDS if BACKENDS_BY_NAME[name].automatic)
+    assert tuple(name for name in BACKENDS if BACKENDS_BY_NAME[name].automatic) == AUTOMATIC_BACKENDS
     assert Target(backend="auto").backends == AUTOMATIC_BACKENDS
     assert Target(backend="eager").backends == ("eager",)
