@@ -92,7 +92,7 @@ def test_only_loopback_is_open() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert [filled(port) for port in published] == ["127.0.0.1:8520:8520"]
     assert FILE["networks"]["inner"] == {"internal": True}
-    assert {name for name, service in SERVICES.items() if service["networks"] != ["inner"]} == {"api"}
+    assert {name for name, service in SERVICES.items() if service["networks"] != ["inner"]} == {"api", "tick"}
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
