@@ -110,13 +110,21 @@ def _time_plot(rows: Sequence[LayerRow]) -> dict[str, Any] | None:
 
 
 def _sensitivity_plot(rows: Sequence[LayerRow]) -> dict[str, Any] | None:
-    """By the mildest rounding that is known: the layers that bear it worst."""
+    """The layers that bear worst the mildest rounding that the profile tried, or else what was done to them."""
     precision = next((name for row in rows for name in row.errors), None)
-    if precision is None:
+    known = [(row, error) for row in rows if (error := _error(row, precision)) is not None]
+    if not known:
         return None
-    worst = sorted((row for row in rows if precision in row.errors), key=lambda row: row.errors[precision])[:_DRAWN]
-    shown = [{**_bar(row), "value": row.errors[precision]} for row in rows if row in worst]
-    return {"rows": shown, "unit": "decibel", "label": f"signal to noise with {precision}"}
+    worst = sorted(known, key=lambda each: each[1])[:_DRAWN]
+    shown = [{**_bar(row), "value": error} for row, error in known if (row, error) in worst]
+    return {"rows": shown, "unit": "decibel", "label": f"signal to noise with {precision or 'what was done'}"}
+
+
+def _error(row: LayerRow, precision: str | None) -> float | None:
+    """In dB; without a profile, the worst that a treatment of the layer reports."""
+    if precision is not None:
+        return row.errors.get(precision)
+    return min((each.error_db for _, each in row.treatments if each.error_db is not None), default=None)
 
 
 def _bar(row: LayerRow) -> dict[str, Any]:

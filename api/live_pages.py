@@ -24,7 +24,8 @@ def live_page(name: str, *, fragment_url: str, etag: str | None = None, unfinish
         fragment_url: where its changing part is asked for.
         etag: what changes with that part; by default a hash of its text.
         context: for the templates; they also get `whole`, true if this is the whole page.
-        unfinished: it is going to change soon; without JavaScript it is then loaded again every two seconds.
+        unfinished: it is going to change soon; without JavaScript it is then loaded again every two seconds (unless
+            the context says `reload=False`).
     """
     context["unfinished"] = unfinished
     etag = etag or _hash(render_template(f"{name}_fragment.html", **context, whole=False))

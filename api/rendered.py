@@ -12,7 +12,7 @@ __all__ = ["Rendered"]
 class Rendered:
     """A few bodies by what they are of. Whoever asks for one while it is being made waits for it.
 
-    The key holds all that the body depends on, so nothing here is ever out of date. The oldest makes room for a new one.
+    The key holds all that the body depends on, so nothing is ever out of date. The oldest makes room for a new one.
     """
 
     def __init__(self, most: int) -> None:

@@ -86,6 +86,7 @@ def _job(id: str) -> dict[str, Any]:
         moves = events.of_job(tx, id, 0, 20_000, MOVES)
     return {
         "name": "job",
+        "here": "jobs",
         "job": shown,
         "target": shown.spec.recipe.target,
         "timeline": timeline(shown, moves, time.time()),

@@ -146,6 +146,7 @@ def _shown(etag: str) -> dict[str, Any]:
         "first_query": urlencode(filters.given) if cursor else None,
         "told": {name: request.args.get(name, 0, int) for name in ("canceled", "retried", "left")},
         "unfinished": True,
+        "reload": False,  # without JavaScript it would undo what is ticked
         "fragment_url": "/fragment" + (f"?{urlencode(query)}" if query else ""),
         "etag": etag,
         "here": "jobs",

@@ -24,6 +24,7 @@ const show = async (answer) => {
   const fresh = document.createElement("template");
   fresh.innerHTML = await answer.text();
   morph(live, fresh.content);
+  document.title = live.querySelector("[data-title]")?.dataset.title ?? document.title;
   document.dispatchEvent(new CustomEvent("burnish:changed"));
 };
 

@@ -87,3 +87,13 @@ def test_of_hundreds_of_layers_the_plot_has_the_longest_and_the_table_all() -> N
     assert len(found.rows) == 100
     assert [row["name"] for row in found.time_plot["rows"]] == [f"l{n}" for n in range(60, 100)]
     assert found.sensitivity_plot is None
+
+
+def test_without_a_profile_the_plot_is_of_what_the_treatments_report() -> None:
+    layers = [
+        {"layer": name, "treatment": "int8", "reason": "", "error_db": error}
+        for name, error in (("a", 9.0), ("b", 7.0))
+    ]
+    found = layers_of(planned([("quantize", "pass:quantize", {"layers": layers})]), None)
+    assert found is not None
+    assert [row["value"] for row in (found.sensitivity_plot or {})["rows"]] == [9.0, 7.0]

@@ -110,6 +110,8 @@ def test_templates_static_files_migrations_and_stand_alone_scripts_are_in_it(whe
     for name in (
         "api/templates/job.html",
         "api/static/burnish.css",
+        "api/static/plots/pareto.js",
+        "api/static/vendor/plot.min.js",
         "storage/migrations/versions/0001_first_tables.py",
         "storage/migrations/script.py.mako",
         "workers/standalone/load_inductor.py",

@@ -131,6 +131,7 @@ def test_a_job_is_followed_from_the_queue_to_its_verdict_without_a_reload(
     place.succeed(job, verdict())
     expect(page.locator(".verdict .sentence")).to_contain_text("4.0× faster than the original")
     expect(page.locator("svg.plot-svg")).to_have_count(4)
+    expect(page).to_have_title("followed:1 · succeeded · Burnish")
     assert page.evaluate("window.same")
 
 

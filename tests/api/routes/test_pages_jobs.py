@@ -90,6 +90,11 @@ def test_the_fragment_of_the_list_is_only_sent_when_it_changed(place: Place) -> 
     assert place.client.get("/fragment", headers={"If-None-Match": changed.headers["ETag"]}).status_code == 304
 
 
+def test_without_javascript_nothing_undoes_what_is_ticked(place: Place) -> None:
+    place.job()
+    assert "http-equiv" not in place.client.get("/").text
+
+
 def test_the_fragment_is_of_the_filters_of_its_page(place: Place) -> None:
     place.job(name="alpha")
     place.job(name="beta")
