@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,7 +29,7 @@ class Prune(PassSettings):
 
     name: ClassVar[str] = "prune"
     summary: ClassVar[str] = "Removes the least important channels, heads and units for good, or sets weights to zero."
-    needs: ClassVar[frozenset[Need]] = frozenset({"calibration"})
+    needs: ClassVar[frozenset[Need]] = frozenset()
     never_after: ClassVar[frozenset[str]] = frozenset({"quantize", "cache"})
 
     kind: Literal["structured", "unstructured", "2:4"] = "structured"
@@ -60,7 +60,7 @@ class Prune(PassSettings):
     """Zeros in steps with recovery between them, for `kind: unstructured`; without it, all at once."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Prune:
+    def _consistent(self) -> Self:
         faults = list(self._faults())
         if faults:
             raise ValueError(" ".join(faults))
@@ -103,6 +103,19 @@ class Prune(PassSettings):
             yield "`kind: 2:4` prunes at once: leave `schedule` out, and follow with `distill`."
         if any(ratio != 0.0 for ratio in self.layers.values()):
             yield "`kind: 2:4` removes half of a layer or nothing: the ratios in `layers` can only be 0."
+
+    def reads(self) -> frozenset[Need]:
+        from_data = self.importance == "taylor" or self.method != "magnitude" or self.schedule is not None
+        return frozenset({"calibration"}) if from_data else self.needs
+
+    def shrunk(self) -> Self:
+        if self.schedule is None:
+            return self
+        return self.model_copy(update={"schedule": self.schedule.model_copy(update={"steps": 2, "epochs": 1})})
+
+    def work(self, samples: int) -> float:
+        rounds = 0 if self.schedule is None else self.schedule.steps * self.schedule.epochs
+        return float(samples * (1 + rounds)) if self.reads() else 1.0
 
     def least_size_factor(self) -> float:
         if self.kind != "structured":

@@ -141,8 +141,8 @@ def _slots(module: GraphModule, trace: Trace) -> Iterable[Slot]:
     seen: set[int] = set()
     for node in module.graph.find_nodes(op="get_attr"):
         tensor = tensor_at(module, node.target)
-        if id(tensor) in seen or not trace.axes[node]:
-            continue
+        if id(tensor) in seen or not trace.axes[node] or not node.users:
+            continue  # of a tensor with two names the export reads one
         seen.add(id(tensor))
         for dim, axis in enumerate(trace.axes[node][0]):
             if (axis != FIXED).any():

@@ -1,4 +1,4 @@
-"""Pruning: whole channels, or single weights."""
+"""Pruning: whole channels, heads and units, or single weights."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from torch.export import ExportedProgram
 from burnish.passes import Prune
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.prune_channels import prune_channels, why_not_channels
+from workers.passes.prune_weights import prune_weights, why_not_weights
 
 __all__ = ["PrunePass"]
 
 
 class PrunePass(Pass[Prune]):
-    """Structured by `workers.passes.prune_channels`."""
+    """Removes channels (`workers.passes.prune_channels`), or sets weights to zero (`workers.passes.prune_weights`)."""
 
     settings: ClassVar[type[Prune]] = Prune
 
     def requires(self, program: ExportedProgram, settings: Prune) -> Sequence[str]:
-        return why_not_channels(program, settings)
+        why_not = why_not_channels if settings.kind == "structured" else why_not_weights
+        return why_not(program, settings)
 
     def apply(self, program: ExportedProgram, settings: Prune, context: PassContext) -> Applied:
-        return prune_channels(program, settings, context)
+        treat = prune_channels if settings.kind == "structured" else prune_weights
+        return treat(program, settings, context)

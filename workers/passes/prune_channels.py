@@ -9,6 +9,7 @@ from torch.export import ExportedProgram
 from burnish.errors import InternalError
 from burnish.passes import Prune
 from workers.graphs.channels import RETURNED
+from workers.graphs.own_weights import with_own_weights
 from workers.graphs.reexport import reexport
 from workers.graphs.shrink import shrink
 from workers.passes.base import Applied, PassContext
@@ -78,7 +79,7 @@ def _coupled(program: ExportedProgram, settings: Prune) -> Coupling:
 def _scores(coupling: Coupling, program: ExportedProgram, settings: Prune, context: PassContext) -> Scores:
     if settings.importance == "taylor":
         context.progress(0.1, "measuring the effect of each channel on the loss")
-        return taylor(coupling, gradients(program, context))
+        return taylor(coupling, gradients(with_own_weights(program), context))
     return importance(coupling, settings.importance)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch.export import ExportedProgram
+from torch.fx import GraphModule
 from torch.nn.functional import cross_entropy, mse_loss, nll_loss
 
-from workers.graphs.own_weights import with_own_weights
 from workers.passes.base import PassContext
 from workers.passes.distill_data import Inputs, chunks
 from workers.passes.distill_loss import distance, floating
@@ -24,29 +23,28 @@ NOISE = 0.1
 """Of the noise on floating-point inputs, relative to their standard deviation; and the share of integers changed."""
 
 
-def gradients(program: ExportedProgram, context: PassContext) -> Iterator[Gradients]:
-    """The gradients of one batch after the other.
+def gradients(module: GraphModule, context: PassContext) -> Iterator[Gradients]:
+    """The gradients of one batch after the other, of a module with weights of its own.
 
     1. With labels that fit the first output the loss is the task's: cross-entropy of class numbers, mean squared error
        of numbers of the output's shape.
     2. Else it is the distance of distillation (`workers.passes.distill_loss`) between the program's outputs on inputs
        with noise and the original's on clean ones. Without noise an unchanged program would have no gradient at all.
     """
-    module = with_own_weights(program)
     every = module.named_parameters(remove_duplicate=False)
     names = {name: tensor for name, tensor in every if tensor.is_floating_point()}
     for tensor in names.values():
         tensor.requires_grad_()
-    least, most = batch_range(program)
+    least, most = batch_range(context.original)
     size = max(least, min(BATCH, most or BATCH))
     samples = context.calibration
     count = min(len(samples), MOST_SAMPLES)
     data = tuple(x[:count] for x in samples.inputs)
     targets = _usable(samples.targets, module, tuple(x[: max(least, 1)] for x in data))
     whole = data if targets is None else (*data, targets[:count])
-    loss = _Loss(context, program, labelled=targets is not None)
+    loss = _Loss(context, labelled=targets is not None)
     for batch in chunks(whole, size, least):
-        module.zero_grad()
+        module.zero_grad(set_to_none=True)
         loss(module, batch).backward()
         yield {
             name: torch.zeros_like(tensor) if tensor.grad is None else tensor.grad.detach().clone()
@@ -55,7 +53,7 @@ def gradients(program: ExportedProgram, context: PassContext) -> Iterator[Gradie
 
 
 class _Loss:
-    def __init__(self, context: PassContext, program: ExportedProgram, *, labelled: bool) -> None:
+    def __init__(self, context: PassContext, *, labelled: bool) -> None:
         self._labelled = labelled
         self._generator = torch.Generator().manual_seed(context.seed)
         self._teacher = context.original.module(check_guards=False)

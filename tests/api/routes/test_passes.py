@@ -17,7 +17,7 @@ def test_every_pass_and_backend_is_in_the_catalogue_with_its_settings(client: Fl
     ]
     prune = next(item for item in items if item["name"] == "prune")
     assert prune["settings"]["properties"]["ratio"]["description"]
-    assert prune["never_after"] == ["quantize"]
+    assert prune["never_after"] == ["cache", "quantize"]
     assert all(item["summary"] for item in items)
 
 

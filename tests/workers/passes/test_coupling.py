@@ -100,7 +100,7 @@ def test_parts_of_one_layer_that_are_used_apart_are_one_group() -> None:
 def test_tied_weights_tie_their_inputs_and_outputs() -> None:
     coupling = of_net("tied weights")
     assert len(coupling.groups) == 1
-    assert places(coupling, 0)["first.weight/0"] == places(coupling, 0)["first.weight/1"] == [0]
+    assert places(coupling, 0)["second.weight/0"] == places(coupling, 0)["second.weight/1"] == [0]
 
 
 def test_pixel_shuffle_takes_blocks_of_channels() -> None:

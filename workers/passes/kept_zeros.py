@@ -1,0 +1,43 @@
+"""Zeros of pruned weights that stay zero while the other weights are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+__all__ = ["KeptZeros"]
+
+LEAST_SHARE = 0.2
+"""Weights that were trained have next to no exact zeros; those that were pruned have more than this."""
+
+
+class KeptZeros:
+    """Which elements of which weights are held at zero."""
+
+    def __init__(self, masks: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Args:
+        masks: weights, each with a boolean tensor of its shape: True where it is held at zero.
+        """
+        self._masks = list(masks)
+
+    @classmethod
+    def of(cls, module: torch.nn.Module) -> KeptZeros:
+        """The zeros that a model came with, whoever pruned it.
+
+        A matrix or kernel of which a fifth or more is exactly zero keeps its zeros. One that is zero everywhere was
+        initialized so and learns as any other.
+        """
+        matrices = (weight for weight in module.parameters() if weight.dim() > 1 and weight.is_floating_point())
+        masks = ((weight, weight.detach() == 0) for weight in matrices)
+        return cls((weight, mask) for weight, mask in masks if LEAST_SHARE <= float(mask.double().mean()) < 1.0)
+
+    def __len__(self) -> int:
+        """How many weights have zeros to keep."""
+        return len(self._masks)
+
+    def restore(self) -> None:
+        """Sets them to zero again, after a step of an optimizer."""
+        with torch.no_grad():
+            for weight, mask in self._masks:
+                weight.masked_fill_(mask, 0.0)

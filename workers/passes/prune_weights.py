@@ -1,0 +1,160 @@
+"""Unstructured pruning: single weights become zero, all at once or step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from burnish.passes import Distill, Prune
+from burnish.passes.prune import PruneSchedule
+from workers.graphs.own_weights import state, with_own_weights, with_state
+from workers.passes.base import Applied, PassContext
+from workers.passes.distill_data import Inputs, chunks
+from workers.passes.distill_lesson import Lesson
+from workers.passes.kept_zeros import KeptZeros
+from workers.passes.layer_inputs import hessian, walk
+from workers.passes.prunable_weights import PrunableWeight, columns_last, prunable_weights, restored
+from workers.passes.prune_gradients import gradients
+from workers.passes.prune_names import unknown_patterns
+from workers.passes.prune_weights_report import report
+from workers.passes.sparsegpt import without
+from workers.passes.weight_masks import least, ratio_for, two_of_four
+from workers.programs import batch_range
+
+__all__ = ["prune_weights", "why_not_weights"]
+
+BATCH = 32
+MOST_SAMPLES = 128
+"""Of those that SparseGPT fits to, as many as in its paper."""
+
+
+def why_not_weights(program: ExportedProgram, settings: Prune) -> Sequence[str]:
+    """Why no weight of the program can become zero; empty if some can."""
+    module = program.module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    weights = prunable_weights(module, settings)
+    if reasons := unknown_patterns(settings, [weight.name for weight in weights]):
+        return reasons
+    if any(weight.reason is None for weight in weights):
+        return []
+    reasons = list(dict.fromkeys(f"{weight.layer}: {weight.reason}" for weight in weights))[:3]
+    found = "; ".join(reasons) or "it has no layer with weights"
+    return [f"No weight of this model can be pruned: {found}. Leave `prune` out of the recipe."]
+
+
+def prune_weights(program: ExportedProgram, settings: Prune, context: PassContext) -> Applied:
+    """Sets the weights that matter least to zero.
+
+    1. Weights are the matrices and kernels of layers. Those that several calls share are pruned as one.
+    2. `unstructured` takes the share `ratio` of each tensor, or of all together (`scope: global`); `2:4` takes two of
+       each four neighbours along the inputs, of kernels along the input channels of one pixel.
+    3. SparseGPT goes through the layers in order and changes the weights that stay, too. Each layer is fitted to what
+       it reads once the layers before it are pruned (`workers.passes.sparsegpt`).
+    4. With a schedule the share grows, and the model is trained against the original's outputs after each step, with
+       the zeros held (`workers.passes.distill_lesson`).
+    """
+    module = with_own_weights(program)
+    weights = prunable_weights(module, settings)
+    chosen = [w for w in weights if w.reason is None and ratio_for(w, settings) > 0.0]
+    before = {name: tensor.detach().clone() for name, tensor in state(module).items()}
+    if settings.method == "sparsegpt":
+        _fit(module, program, chosen, settings, context)
+    elif settings.schedule is None:
+        _apply(module, _masks(module, chosen, settings, context, 1.0))
+    else:
+        _gradually(module, chosen, settings, settings.schedule, context)
+    layers, figures = report(before, state(module), weights, settings)
+    context.progress(1.0, "pruned")
+    if all(torch.equal(before[name], tensor) for name, tensor in state(module).items()):
+        return Applied(program, changed=False, layers=layers, figures=figures)
+    made = with_state(state(module), program, context.seed)
+    return Applied(made, changed=True, layers=layers, figures=figures)
+
+
+def _masks(
+    module: GraphModule,
+    chosen: Sequence[PrunableWeight],
+    settings: Prune,
+    context: PassContext,
+    share: float,
+) -> dict[PrunableWeight, torch.Tensor]:
+    tensors = state(module)
+    scores = {weight: tensors[weight.name].detach().abs() for weight in chosen}
+    if settings.method == "taylor":
+        scores = _effects(tensors, chosen, gradients(module, context))
+    for weight, score in scores.items():
+        score.masked_fill_(tensors[weight.name] == 0, -1.0)  # zeros of earlier steps go before others that score 0
+    return two_of_four(scores) if settings.kind == "2:4" else least(scores, settings, share)
+
+
+def _effects(
+    tensors: Mapping[str, torch.Tensor], chosen: Sequence[PrunableWeight], batches: Iterable[Mapping[str, torch.Tensor]]
+) -> dict[PrunableWeight, torch.Tensor]:
+    """|w · dL/dw|, summed over the batches (Molchanov et al. 2019, arXiv:1906.10771, for single weights)."""
+    scores = {weight: torch.zeros_like(tensors[weight.name]) for weight in chosen}
+    for batch in batches:
+        for weight, score in scores.items():
+            score += (tensors[weight.name].detach() * batch[weight.name]).abs()
+    return scores
+
+
+def _apply(module: GraphModule, masks: Mapping[PrunableWeight, torch.Tensor]) -> KeptZeros:
+    tensors = state(module)
+    zeros = KeptZeros((tensors[weight.name], mask) for weight, mask in masks.items())
+    zeros.restore()
+    return zeros
+
+
+def _gradually(
+    module: GraphModule,
+    chosen: Sequence[PrunableWeight],
+    settings: Prune,
+    schedule: PruneSchedule,
+    context: PassContext,
+) -> None:
+    lesson = Lesson(context, Distill(epochs=schedule.epochs, learning_rate=schedule.learning_rate))
+    for step in range(1, schedule.steps + 1):
+        share = 1.0 - (1.0 - step / schedule.steps) ** 3
+        zeros = _apply(module, _masks(module, chosen, settings, context, share))
+        for _, loss in lesson.teach(module, zeros=zeros):
+            context.progress(step / schedule.steps, f"{share:.0%} of the zeros, recovered to a loss of {loss:.4g}")
+
+
+def _fit(
+    module: GraphModule,
+    program: ExportedProgram,
+    chosen: Sequence[PrunableWeight],
+    settings: Prune,
+    context: PassContext,
+) -> None:
+    tensors = state(module)
+    waiting = {weight.calls[0]: weight for weight in chosen}
+    total = max(len(waiting), 1)
+
+    def before(node: Node, inputs: list[Any]) -> None:
+        weight = waiting.pop(node, None)
+        if weight is not None:
+            ratio = None if settings.kind == "2:4" else ratio_for(weight, settings)
+            _fit_one(tensors[weight.name], hessian(node, inputs), ratio)
+            context.progress(1.0 - len(waiting) / total, f"fitted {weight.layer}")
+
+    walk(module, _batches(program, context), before)
+
+
+def _fit_one(tensor: torch.Tensor, moments: torch.Tensor, ratio: float | None) -> None:
+    matrix = columns_last(tensor.detach())
+    groups = moments.shape[0]
+    fitted = without(matrix.reshape(groups, -1, matrix.shape[1]), moments, ratio)
+    with torch.no_grad():
+        tensor.copy_(restored(fitted.reshape(matrix.shape), tensor.shape))
+
+
+def _batches(program: ExportedProgram, context: PassContext) -> Iterable[Inputs]:
+    least_batch, most = batch_range(program)
+    count = min(len(context.calibration), MOST_SAMPLES)
+    size = max(least_batch, min(BATCH, most or BATCH))
+    return chunks(tuple(x[:count] for x in context.calibration.inputs), size, least_batch)
