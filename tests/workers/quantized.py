@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -32,7 +33,7 @@ def context(program: ExportedProgram, samples: Samples) -> PassContext:
     return PassContext(program, samples, seed=0, max_batch=models.MAX_BATCH, progress=lambda share, doing: None)
 
 
-def quantize(program: ExportedProgram, *inputs: torch.Tensor, **settings: str) -> Applied:
+def quantize(program: ExportedProgram, *inputs: torch.Tensor, **settings: Any) -> Applied:
     """`program` after the quantize pass, calibrated on `inputs`."""
     return QuantizePass().apply(program, Quantize.model_validate(settings), context(program, calibration(*inputs)))
 

@@ -25,9 +25,8 @@ def round_gptq(
 
     1. Columns are rounded one after the other, in `order`: those with the largest inputs first, or as they stand.
     2. The error of each is spread over the columns that are still to come, by the inverse Hessian's Cholesky factor.
-    3. Levels are those of nearest rounding for the group. In the given order they are found when the group's first
-       column is reached, from the weights as changed by then; by activation, groups are entered at random, and theirs
-       are found beforehand.
+    3. Levels are those of nearest rounding for the group, found beforehand: by activation, a group's columns come
+       scattered, and in the given order, levels found from the weights as changed by then did worse.
     4. Weights that are zero stay zero: what was pruned stays pruned.
 
     Args:
@@ -40,7 +39,7 @@ def round_gptq(
     count, width = groups.shape[1:]
     padding = count * width - hessian.shape[-1]
     factor, columns = _prepared(functional.pad(hessian, (0, padding, 0, padding)), order)
-    work = _Columns(groups, len(hessian), rounding, refit=order == "given")
+    work = _Columns(groups, len(hessian), rounding)
     for start in range(0, count * width, _BLOCK):
         work.block(columns[start : start + _BLOCK], columns[start + _BLOCK :], factor, start)
     return low_bit(work.codes, work.grid, rounding, weight.shape)
@@ -49,8 +48,7 @@ def round_gptq(
 class _Columns:
     """The weights on their way from floats to codes."""
 
-    def __init__(self, groups: torch.Tensor, parts: int, rounding: Rounding, refit: bool) -> None:
-        self.rounding, self.refit = rounding, refit
+    def __init__(self, groups: torch.Tensor, parts: int, rounding: Rounding) -> None:
         self.shape, self.parts = groups.shape, parts
         self.weights = groups.reshape(parts, -1, groups.shape[1] * groups.shape[2]).clone()
         self.zero = self.weights == 0
@@ -77,21 +75,11 @@ class _Columns:
             self.weights[:, :, rest] -= errors @ factor[:, start:end, end:]
 
     def _round(self, column: int, values: torch.Tensor) -> torch.Tensor:
-        group = column // self.shape[2]
-        if self.refit and column % self.shape[2] == 0:
-            self._refit(group)
-        grid = self.grid.column(group)
+        grid = self.grid.column(column // self.shape[2])
         flat = torch.where(self.zero[:, :, column], torch.zeros_like(values), values).flatten()
         codes = grid.encode(flat)
         self._codes[:, :, column] = codes.reshape(values.shape)
         return grid.decode(codes).reshape(values.shape)
-
-    def _refit(self, group: int) -> None:
-        weights = torch.where(self.zero, torch.zeros_like(self.weights), self.weights).reshape(self.shape)
-        found = fitted_grid(weights[:, group : group + 1], self.rounding)
-        self.grid.scales[:, group] = found.scales[:, 0]
-        if self.grid.zeros is not None and found.zeros is not None:
-            self.grid.zeros[:, group] = found.zeros[:, 0]
 
 
 def _prepared(hessian: torch.Tensor, order: Literal["activation", "given"]) -> tuple[torch.Tensor, list[int]]:
