@@ -17,7 +17,9 @@ __all__ = ["candidates", "verdict_of"]
 
 def verdict_of(spec: JobSpec, every: Mapping[str, Step], original_size: int) -> Verdict:
     """The verdict of a job whose steps have all ended, none fatally; the original's file has so many bytes."""
-    environment = next(report["environment"] for measure in reversed(_measurements(every)) if (report := measure.report))
+    environment = next(
+        report["environment"] for measure in reversed(_measurements(every)) if (report := measure.report)
+    )
     where, found = Environment.model_validate(environment), list(candidates(every))
     own = [each for each in found if each.variant != CHAMPION]
     if all(each.variant == ORIGINAL for each in own):  # measured again, the champion is what the verdict is about
