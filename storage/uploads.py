@@ -2,7 +2,8 @@
 
 1. A part is a blob like any other, under its own SHA-256, kept from the collector by a hold that lasts as long as the
    upload may stand still (`KEEP`). So a part is published whole or not at all, and the same part sent twice is one.
-2. Each part that arrives renews the upload and the holds of all its parts.
+2. Each part that arrives renews the upload. The holds of its parts last an hour longer than the upload, and are all
+   renewed by the first part of each hour: by each part, they would cost the square of their number.
 3. Completed, an upload remembers what became of it until it expires: who asks again is told the same. Its parts are let
    go in the same transaction, and so are those of an upload that is dropped or has expired (`expire`).
 """
@@ -14,11 +15,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, select, update
 
 from burnish.errors import NotFound, Unavailable
 from storage.blob_index import Hold
-from storage.blob_uses import refers
+from storage.blob_uses import unreferred
 from storage.database import Transaction
 from storage.ids import new_id
 from storage.records import from_row
@@ -31,6 +32,7 @@ KEEP = 86400.0
 PART = 16 << 20
 """Bytes of a part, and a step by which it grows where the file would else have more than `MOST_PARTS`."""
 MOST_PARTS = 10_000
+_HOUR = 3600.0
 
 Kind = Literal["model", "dataset"]
 
@@ -108,15 +110,16 @@ def add_part(tx: Transaction, upload: Upload, number: int, held: Hold) -> Part:
     Raises:
         Unavailable: the hold has lapsed and the bytes are gone.
     """
-    until = tx.now + KEEP
+    until = tx.now + KEEP + _HOUR
     _release(tx, upload.id, number)
     if tx.execute(update(holds).where(holds.c.id == held.id).values(until=until)).rowcount != 1:
         raise Unavailable("The part was removed before it was noted.", cure="Send it again.")
     part = {"number": number, "digest": held.blob.digest, "size": held.blob.size}
     tx.upsert(upload_parts, {"upload_id": upload.id, **part, "hold_id": held.id})
-    tx.execute(update(uploads).where(uploads.c.id == upload.id).values(expires_at=until))
-    mine = select(upload_parts.c.hold_id).where(upload_parts.c.upload_id == upload.id)
-    tx.execute(update(holds).where(holds.c.id.in_(mine)).values(until=until))
+    tx.execute(update(uploads).where(uploads.c.id == upload.id).values(expires_at=tx.now + KEEP))
+    if tx.now // _HOUR != (upload.expires_at - KEEP) // _HOUR:
+        mine = select(upload_parts.c.hold_id).where(upload_parts.c.upload_id == upload.id)
+        tx.execute(update(holds).where(holds.c.id.in_(mine)).values(until=until))
     return Part(number=number, digest=held.blob.digest, size=held.blob.size)
 
 
@@ -162,14 +165,9 @@ def _release(tx: Transaction, upload_id: str, number: int | None = None) -> None
     ).all()
     for batch in _batches([row.hold_id for row in rows]):
         tx.execute(delete(holds).where(holds.c.id.in_(batch)))
-    for digest in sorted({row.digest for row in rows}):
-        if not refers(tx, digest) and not _held(tx, digest):
-            tx.execute(update(blobs).where(blobs.c.digest == digest).values(doomed_at=tx.now))
-
-
-def _held(tx: Transaction, digest: str) -> bool:
-    holding = select(func.count()).select_from(holds).where(holds.c.digest == digest, holds.c.until > tx.now)
-    return bool(tx.execute(holding).scalar_one())
+    held = exists().where(holds.c.digest == blobs.c.digest, holds.c.until > tx.now)
+    for batch in _batches(sorted({row.digest for row in rows})):
+        tx.execute(update(blobs).where(blobs.c.digest.in_(batch), unreferred(), ~held).values(doomed_at=tx.now))
 
 
 def _batches(items: list[str], size: int = 500) -> Iterable[list[str]]:

@@ -34,14 +34,7 @@ def named(tx: Transaction, *, after: str | None, limit: int) -> list[Named]:
     rows = tx.execute(
         select(models, chosen.c.versions).join(chosen, chosen.c.latest == models.c.id).order_by(models.c.id.desc())
     ).all()
-    return [
-        Named(
-            newest=Model(**{field: getattr(row, field) for field in Model.__dataclass_fields__}),
-            versions=row.versions,
-            id=row.id,
-        )
-        for row in rows
-    ]
+    return [Named(newest=from_row(Model, row), versions=row.versions, id=row.id) for row in rows]
 
 
 def of_name(tx: Transaction, name: str, *, limit: int) -> list[Model]:

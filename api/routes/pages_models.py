@@ -24,8 +24,10 @@ blueprint = APIBlueprint("pages_models", __name__, enable_openapi=False)
 
 _PER_PAGE = 50
 _VERSIONS = 100
-_RESULTS = 30
-"""Newest results of a model that its page tells of; all jobs are in the list of jobs."""
+_RESULTS = 100
+"""Newest results of a model that its plots and versions tell of; all jobs are in the list of jobs."""
+_LINEAGE = 10
+"""Those whose steps are read."""
 PRODUCTION = "production"
 
 
@@ -55,7 +57,10 @@ def model_page(name: str) -> str:
         found = versions.of_name(tx, name, limit=_VERSIONS)
         if not found:
             raise NotFound(f"There is no model {name}.", cure="Look at the list of models.")
-        results = [result_of(job, steps.of_job(tx, job.id)) for job in versions.results(tx, name, limit=_RESULTS)]
+        results = [
+            result_of(job, steps.of_job(tx, job.id) if index < _LINEAGE else ())
+            for index, job in enumerate(versions.results(tx, name, limit=_RESULTS))
+        ]
         standing = aliases.list_(tx, name)
         history = [(entry.alias, _past(tx, name, entry.alias)) for entry in standing]
     production = next((entry for entry in standing if entry.alias == PRODUCTION), None)
@@ -65,7 +70,8 @@ def model_page(name: str) -> str:
         here="models",
         name=name,
         versions=[(model_resource(each), _newest(results, each.version)) for each in found],
-        results=results,
+        results=results[:_LINEAGE],
+        more=len(results) > _LINEAGE,
         standing=standing,
         history=history,
         production=production,

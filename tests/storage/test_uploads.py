@@ -84,6 +84,22 @@ def test_parts_outlast_any_age_of_collection_while_others_arrive(
     assert store.size(first) == 3
 
 
+def test_parts_outlast_an_upload_that_is_renewed_every_minute(
+    database: Database, store: LocalBlobs, clock: Clock
+) -> None:
+    upload = begun(database)
+    first = sent(database, store, upload, 1, b"one")
+    for _ in range(40):
+        clock.pass_(KEEP / 24 + 60)
+        sent(database, store, upload, 2, b"two")
+    assert collected(database, store) == 0
+    assert store.size(first) == 3
+    clock.pass_(KEEP - 1)
+    with database.read() as tx:
+        assert len(uploads.parts(tx, uploads.get(tx, upload.id).id)) == 2
+    assert collected(database, store) == 0
+
+
 def test_a_part_whose_bytes_were_removed_before_it_was_noted_is_refused(
     database: Database, store: LocalBlobs, clock: Clock
 ) -> None:

@@ -57,7 +57,7 @@ def test_an_api_that_is_killed_in_mid_upload_costs_no_part_that_has_arrived(
     page.route("**/parts/2", kill, times=1)
     begin(page, large, "through a kill")
     try:
-        expect(page.locator(f"{BOX} .upload-state")).to_contain_text("connection was lost", timeout=30_000)
+        expect(page.locator(f"{BOX} .upload-state")).to_contain_text("Trying again", timeout=30_000)
     finally:
         site.start_api()
     expect(page.locator("#dataset option:checked")).to_contain_text("200,000 samples", timeout=60_000)

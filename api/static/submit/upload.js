@@ -84,7 +84,7 @@ export class Upload {
       } catch (error) {
         if (this.stopped) throw new Stopped();
         if (error instanceof Refusal || attempt === TRIES) throw error;
-        this.told("The connection was lost. Trying again; nothing that has arrived is sent twice.");
+        this.told(`${error.message} Trying again; nothing that has arrived is sent twice.`);
         const wait = Math.min(LONGEST_WAIT, 500 * 2 ** attempt) * (0.5 + Math.random() / 2);
         await new Promise((resolve) => { this.wake = resolve; setTimeout(resolve, wait); });
       }
