@@ -37,11 +37,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         "heldout": heldout(folder / "heldout"),
         "artifact.good@onnxruntime": lowered.path,
         "artifact.broken@onnxruntime": folder / "broken",
+        "artifact.champion@onnxruntime": lowered.path,
     }
     contenders = [
-        {"name": f"{name}@onnxruntime", "backend": "onnxruntime"} for name in ("good", "broken", "refused-before")
+        {"name": f"{name}@onnxruntime", "backend": "onnxruntime"}
+        for name in ("good", "broken", "refused-before", "champion")
     ]
-    return Measure().run(context(folder / "step", inputs, {"contenders": contenders, **QUICK})).report
+    settings = {"contenders": contenders, "champion": "champion@onnxruntime", **QUICK}
+    return Measure().run(context(folder / "step", inputs, settings)).report
 
 
 def test_every_contender_has_latency_memory_and_load_time(report: Mapping[str, Any]) -> None:
@@ -59,6 +62,13 @@ def test_speed_ups_are_over_eager_and_over_compiled(report: Mapping[str, Any]) -
     assert Estimate.model_validate(good["speedup_over_eager"]).value > 0
     assert Estimate.model_validate(good["speedup_over_compiled"]).value > 0
     assert Estimate.model_validate(report["contenders"]["compiled"]["speedup_over_eager"]).value > 0
+
+
+def test_every_contender_is_compared_with_the_champion_in_the_same_run(report: Mapping[str, Any]) -> None:
+    for name in ("eager", "compiled", "good@onnxruntime"):
+        assert Estimate.model_validate(report["contenders"][name]["speedup_over_champion"]).value > 0
+    assert report["contenders"]["champion@onnxruntime"]["speedup_over_champion"] is None
+    assert Estimate.model_validate(report["contenders"]["champion@onnxruntime"]["speedup_over_eager"]).value > 0
 
 
 def test_nothing_is_compared_with_itself(report: Mapping[str, Any]) -> None:
