@@ -11,7 +11,7 @@ from burnish.results import LayerTreatment, Verdict
 
 __all__ = ["LayerRow", "Layers", "layers_of"]
 
-_DRAWN = 40
+_DRAWN = 24
 """Bars in a plot, at most: the table has them all."""
 _UNTOUCHED = ("left alone", "unchanged")
 

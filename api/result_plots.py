@@ -13,6 +13,8 @@ __all__ = ["METRICS", "pareto", "pareto_of_many", "spread"]
 METRICS = {"top1": "accuracy", "agreement": "agreement", "cosine": "cosine"}
 """Words for what quality is told by."""
 _BASELINES = ("eager", "compiled")
+_SPREAD = 12
+"""Distributions side by side, at most."""
 
 
 def pareto(verdict: Verdict) -> dict[str, Any] | None:
@@ -56,7 +58,11 @@ def pareto_of_many(verdicts: Sequence[tuple[str, str, Verdict]]) -> dict[str, An
 
 
 def spread(verdict: Verdict) -> dict[str, Any] | None:
-    """How the times of single calls are spread, for each that was measured."""
+    """How the times of single calls are spread: of the original, the chosen, and the fastest of the others."""
+    measured = [c for c in verdict.candidates if c.latency is not None and c.refused is None]
+    others = [c for c in measured if _kind(c, verdict) == "other"]
+    others.sort(key=lambda c: c.latency.median.value if c.latency else float("inf"))
+    left_out = {c.name for c in others[max(0, _SPREAD - len(measured) + len(others)) :]}
     rows = [
         {
             "name": candidate.name,
@@ -70,7 +76,7 @@ def spread(verdict: Verdict) -> dict[str, Any] | None:
             "rows": [["calls", f"{candidate.latency.calls:,} in {candidate.latency.rounds} rounds"]],
         }
         for number, candidate in enumerate(verdict.candidates, 1)
-        if candidate.latency is not None and candidate.refused is None
+        if candidate.latency is not None and candidate.refused is None and candidate.name not in left_out
     ]
     return {"rows": rows, "unit": "seconds", "label": "time of a call"} if rows else None
 

@@ -35,7 +35,7 @@ from tests.web.browsing import launched
 __all__ = ["main"]
 
 _EVERY = 0.8
-_SECONDS = 20.0
+_SECONDS = 30.0
 _QUERIES = ("", "?state=running", "?outcome=improved", "?model=model7", "?search=model13", "?search=nothing-like-it")
 _BATCH = 1000
 

@@ -85,7 +85,7 @@ def test_of_hundreds_of_layers_the_plot_has_the_longest_and_the_table_all() -> N
     assert found is not None
     assert found.time_plot is not None
     assert len(found.rows) == 100
-    assert [row["name"] for row in found.time_plot["rows"]] == [f"l{n}" for n in range(60, 100)]
+    assert [row["name"] for row in found.time_plot["rows"]] == [f"l{n}" for n in range(76, 100)]
     assert found.sensitivity_plot is None
 
 

@@ -74,3 +74,15 @@ def test_qualities_of_different_kinds_are_not_drawn_on_one_axis() -> None:
             part["quality"]["metric"] = "cosine"
     other = Verdict.model_validate(result)
     assert pareto_of_many([("a", "/jobs/1", verdict()), ("b", "/jobs/2", other)]) is None
+
+
+def test_of_many_the_spread_has_the_original_the_chosen_and_the_fastest() -> None:
+    many = tuple(candidate(f"v{n}@onnxruntime", 10.0 + n, 0.0, f"{n:064}") for n in range(30))
+    result = verdict()
+    drawn = spread(result.model_copy(update={"candidates": (*result.candidates, *many)}))
+    assert drawn is not None
+    names = [row["name"] for row in drawn["rows"]]
+    assert len(names) == 12
+    assert names[:4] == ["eager", "compiled", "original@onnxruntime", "prune@onnxruntime"]
+    assert names[4:] == [f"v{n}@onnxruntime" for n in range(8)]
+    assert drawn["rows"][4]["href"] == "#candidate-6"

@@ -8,7 +8,7 @@ export const bars = (data, width) => {
   const Plot = window.Plot;
   const { rows, unit, label, zero = 0 } = data;
   const room = Math.min(260, Math.max(90, width * 0.34));
-  const letters = Math.floor(room / 6.6);
+  const names = shorten(rows.map((row) => row.name), Math.floor(room / 7));
   const fill = (row) => KIND[row.kind ?? "other"].fill;
   const keys = rows.map((_, index) => index); // names may come twice
   return {
@@ -16,7 +16,7 @@ export const bars = (data, width) => {
       height: 34 + rows.length * 24, marginLeft: room, marginRight: 64, marginTop: 20, marginBottom: 10,
       x: { label: null, axis: "top", tickFormat: (v) => format(v, unit), ticks: Math.max(2, Math.round((width - room) / 110)), nice: true,
         domain: [Math.min(zero, ...rows.map((r) => r.low ?? r.value)), Math.max(zero, ...rows.map((r) => r.high ?? r.value))] },
-      y: { domain: keys, label: null, tickFormat: (i) => shorten(rows[i].name, letters), tickSize: 0 },
+      y: { domain: keys, label: null, tickFormat: (i) => names[i], tickSize: 0 },
       color: { type: "identity" },
       marks: [
         Plot.gridX({ stroke: "var(--line)", strokeOpacity: 1 }),

@@ -26,11 +26,22 @@ export const format = (value, unit) => (value === null || value === undefined ? 
 export const withInterval = (value, low, high, unit) =>
   low === undefined || low === null ? format(value, unit) : `${format(value, unit)} [${format(low, unit)}, ${format(high, unit)}]`;
 
-/** A name that fits into `most` characters: its middle is left out. */
-export const shorten = (name, most) => {
-  if (name.length <= most) return name;
-  const head = Math.ceil((most - 1) / 2);
-  return `${name.slice(0, head)}…${name.slice(name.length - (most - 1 - head))}`;
+/** The names as they fit into `most` characters each: without the beginning that all share, then without their middle. */
+export const shorten = (names, most) => {
+  let shared = 0;
+  if (names.length > 1 && names.some((name) => name.length > most)) {
+    const [first, ...others] = names;
+    for (let at = 1; at < first.length; at += 1) {
+      if (!others.every((name) => name.length > at && name.startsWith(first.slice(0, at)))) break;
+      if (".@/+".includes(first[at - 1])) shared = at;
+    }
+  }
+  return names.map((name) => {
+    const rest = shared ? `…${name.slice(shared)}` : name;
+    if (rest.length <= most) return rest;
+    const head = Math.ceil((most - 1) / 3); // names differ in their ends more often than in their beginnings
+    return `${rest.slice(0, head)}…${rest.slice(rest.length - (most - 1 - head))}`;
+  });
 };
 
 /** A fill and a sign for each kind of thing: colour is never the only difference. */

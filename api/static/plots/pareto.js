@@ -13,6 +13,8 @@ const frontier = (points) => {
   return found;
 };
 
+const BOUND = { fill: "var(--warn)", stroke: "var(--card)", strokeWidth: 3, paintOrder: "stroke" };
+
 /** Names of the original and of the chosen, each on the side where there is room. */
 const label = (points, where, textAnchor, dx) => window.Plot.text(points, {
   x: "x", y: "y", text: (p) => (p.kind === "chosen" ? "chosen" : p.name), dx, dy: -14, fill: "var(--ink)", textAnchor,
@@ -30,7 +32,6 @@ export const pareto = (data, width) => {
   const room = Math.max((high - low) * 0.15, 0.002);
   const top = Math.max(...points.map((p) => p.xhigh ?? p.x)) * 1.08;
   const inside = (value, from, to) => value !== undefined && value !== null && value > from && value < to;
-  const named = !series && points.length <= 12;
   const size = (point) => Math.max(1, point.size ?? 0); // the original has no file, and is there all the same
   const options = {
     height: Math.round(Math.min(420, Math.max(280, width * 0.5))),
@@ -41,14 +42,8 @@ export const pareto = (data, width) => {
     symbol: { type: "identity" },
     marks: [
       Plot.gridX({ stroke: "var(--line)", strokeOpacity: 1 }), Plot.gridY({ stroke: "var(--line)", strokeOpacity: 1 }),
-      inside(limits.y, low - room, high + room) && [
-        Plot.ruleY([limits.y], { stroke: "var(--warn)", strokeDasharray: "5 4" }),
-        Plot.text([limits.y], { y: (d) => d, frameAnchor: "right", text: () => "limit of the drop", fill: "var(--warn)", dy: -7, textAnchor: "end" }),
-      ],
-      inside(limits.x, 0, top) && [
-        Plot.ruleX([limits.x], { stroke: "var(--warn)", strokeDasharray: "5 4" }),
-        Plot.text([limits.x], { x: (d) => d, frameAnchor: "bottom", text: () => "limit of the time", fill: "var(--warn)", dx: 5, dy: -6, textAnchor: "start" }),
-      ],
+      inside(limits.y, low - room, high + room) && Plot.ruleY([limits.y], { stroke: "var(--warn)", strokeDasharray: "5 4" }),
+      inside(limits.x, 0, top) && Plot.ruleX([limits.x], { stroke: "var(--warn)", strokeDasharray: "5 4" }),
       Plot.line(frontier(points), { x: "x", y: "y", curve: "step-after", stroke: "var(--line-strong)", strokeWidth: 1.25, strokeDasharray: "2 3", ariaLabel: "best of all" }),
       Plot.ruleY(points, { x1: (p) => p.xlow ?? p.x, x2: (p) => p.xhigh ?? p.x, y: "y", stroke: (p) => look(p).fill, strokeOpacity: 0.7 }),
       Plot.ruleX(points, { y1: (p) => p.ylow ?? p.y, y2: (p) => p.yhigh ?? p.y, x: "x", stroke: (p) => look(p).fill, strokeOpacity: 0.7 }),
@@ -57,7 +52,9 @@ export const pareto = (data, width) => {
         stroke: "var(--card)", strokeWidth: 1.25, href: "href", sort: null,
         ariaLabel: (p) => `${p.name}: ${format(p.x, x.unit)}, ${format(p.y, y.unit)}`,
       }),
-      ...(named ? [label(points, (p) => p.x < top / 2, "start", 12), label(points, (p) => p.x >= top / 2, "end", -2)] : []),
+      inside(limits.y, low - room, high + room) && Plot.text([limits.y], { y: (d) => d, text: () => "limit of the drop", frameAnchor: "right", textAnchor: "end", dy: -7, ...BOUND }),
+      inside(limits.x, 0, top) && Plot.text([limits.x], { x: (d) => d, text: () => "limit of the time", frameAnchor: "bottom", textAnchor: "start", dx: 5, dy: -6, ...BOUND }),
+      ...(series ? [] : [label(points, (p) => p.x < top / 2, "start", 12), label(points, (p) => p.x >= top / 2, "end", -2)]),
     ],
     color: { type: "identity" },
   };

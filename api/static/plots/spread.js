@@ -8,7 +8,7 @@ export const spread = (data, width) => {
   const Plot = window.Plot;
   const { rows, unit, label } = data;
   const room = Math.min(260, Math.max(90, width * 0.34));
-  const letters = Math.floor(room / 6.6);
+  const names = shorten(rows.map((row) => row.name), Math.floor(room / 7));
   const keys = rows.map((_, index) => index);
   const at = (i, share) => rows[i].quantiles?.[share];
   const boxed = keys.filter((i) => at(i, "0.25") !== undefined);
@@ -19,7 +19,7 @@ export const spread = (data, width) => {
       height: 34 + rows.length * 30, marginLeft: room, marginRight: 24, marginTop: 20, marginBottom: 10,
       x: { label: null, axis: "top", tickFormat: (v) => format(v, unit), ticks: Math.max(2, Math.round((width - room) / 110)),
         domain: [0, Math.max(...keys.map(most)) * 1.04] },
-      y: { domain: keys, label: null, tickFormat: (i) => shorten(rows[i].name, letters), tickSize: 0 },
+      y: { domain: keys, label: null, tickFormat: (i) => names[i], tickSize: 0 },
       color: { type: "identity" },
       marks: [
         Plot.gridX({ stroke: "var(--line)", strokeOpacity: 1 }),
