@@ -1,6 +1,7 @@
 """The search of a goal without passes: which variants to try next, from what the ones before came to. Pure.
 
-Round 1 tries the program as it is and every rounding that suits its operators, on every backend of the target.
+Round 1 tries the program as it is and every rounding that suits the layers that take its time (by the profile), on
+every backend of the target.
 Each later round prunes a share of the channels, units and heads, recovers by distillation, and rounds as the best of
 round 1 did: first half of them, then more if that kept the quality and was faster, else less, halving the gap. Only
 backends that came close to the fastest are tried again.
@@ -36,8 +37,9 @@ _MOST_EPOCHS = 20
 _LOW_BIT_WEIGHTS = 50_000
 """Weights from which on fewer than 8 bits are tried: below, reading them costs nothing."""
 
-_CONVOLUTIONS = ("aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution", "aten.conv_transpose")
-_PRODUCTS = ("aten.linear", "aten.addmm", "aten.lstm", "aten.gru", "aten.rnn", "aten.matmul", "aten.mm")
+_WORTH_IT = 0.2
+"""Share of the layers' measured time from which on a kind of layers has a rounding of its own tried."""
+_PRODUCTS = ("linear", "addmm", "matmul", "mm", "lstm", "gru", "rnn")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def next_round(recipe: Recipe, every: Mapping[str, Step], samples: int) -> Round
     parameters = int(capture.get("parameters", 0))
     rounds = sum(step.op == "measure" for step in every.values())
     if rounds == 0:
-        plain = (searched(), *(searched(each) for each in _roundings(capture.get("ops", {}), parameters)))
+        plain = (searched(), *(searched(each) for each in _roundings(_shares(every))))
         return Round(plain, recipe.target.backends)
     if rounds >= MOST_ROUNDS or sum(step.seconds or 0.0 for step in every.values()) > recipe.goal.search_time:
         return None
@@ -88,15 +90,39 @@ def next_round(recipe: Recipe, every: Mapping[str, Step], samples: int) -> Round
     return Round((variant,), _close(tried, recipe.target.backends), (base.name, *_best_pruned(tried, every, base)))
 
 
-def _roundings(ops: Mapping[str, int], parameters: int) -> Iterator[PassSettings]:
-    """Roundings that can pay for a program of these operators, the one that changes least first."""
-    convolves, multiplies = (any(op.startswith(kinds) for op in ops) for kinds in (_CONVOLUTIONS, _PRODUCTS))
-    if multiplies:
+def _roundings(shares: _Shares) -> Iterator[PassSettings]:
+    """Roundings that can pay for a program of these layers, the one that changes least first."""
+    if shares.products >= _WORTH_IT:
         yield Quantize(weights="int8", activations="dynamic")
-    if convolves or multiplies:
+    if shares.convolutions + shares.products >= _WORTH_IT:
         yield Quantize(weights="int8", activations="int8")
-    if multiplies and parameters >= _LOW_BIT_WEIGHTS:
+    if shares.products >= _WORTH_IT and shares.product_weights >= _LOW_BIT_WEIGHTS:
         yield Quantize(weights="int4", rounding="gptq")
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Of the measured time of all layers with weights."""
+
+    convolutions: float
+    products: float
+    """Linear and recurrent layers."""
+    product_weights: int
+    """Number of weights of those."""
+
+
+def _shares(every: Mapping[str, Step]) -> _Shares:
+    """By the profile; where it could not be made, every kind of layer may be worth it."""
+    layers = (every["profile"].report or {}).get("layers")
+    if layers is None:
+        return _Shares(1.0, 1.0, _LOW_BIT_WEIGHTS)
+    total = sum(layer["seconds"] for layer in layers) or 1.0
+    products = [layer for layer in layers if layer["op"].startswith(_PRODUCTS)]
+    return _Shares(
+        convolutions=sum(layer["seconds"] for layer in layers if layer["op"].startswith("conv")) / total,
+        products=sum(layer["seconds"] for layer in products) / total,
+        product_weights=sum(layer["parameters"] for layer in products),
+    )
 
 
 def _measured(recipe: Recipe, every: Mapping[str, Step]) -> Iterator[_Tried]:

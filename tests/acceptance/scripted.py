@@ -134,9 +134,9 @@ _SIZE = {"parameters": 10, "flops": 20}
 _PASS = {"changed": True, "layers": [], "figures": {}, **_SIZE}
 
 STEPS: dict[str, Step] = {
-    "capture": Scripted("capture", ("program",), {**_SIZE, "ops": {"aten.linear.default": 1}}),
+    "capture": Scripted("capture", ("program",), {**_SIZE, "ops": {}}),
     "split": Scripted("split", ("calibration", "heldout"), {"samples": 8, "calibration": 4, "heldout": 4}),
-    "profile": Scripted("profile", ("profile",), {"layers": []}),
+    "profile": Scripted("profile", ("profile",), {"layers": [{"op": "linear", "seconds": 1e-3, "parameters": 10}]}),
     "preflight": Scripted("preflight", (), {"passes": [], "estimate": 1.0}),
     "pass:prune": Scripted("pass:prune", ("program",), _PASS),
     "pass:distill": Scripted("pass:distill", ("program",), _PASS),
