@@ -10,16 +10,20 @@ import pytest
 from sqlalchemy import event
 
 from storage import (
+    aliases,
     blob_index,
     blob_uses,
     computations,
     datasets,
+    deliveries,
     events,
     eviction,
+    firings,
     idempotency,
     jobs,
     models,
     removal,
+    schedules,
     steps,
     workers,
 )
@@ -57,6 +61,15 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "blobs to remove": lambda tx: removal.removable(tx, before=1.0, limit=10),
     "evict": lambda tx: eviction.evict(tx, "k"),
     "disown": lambda tx: computations.disown(tx, "a", {}),
+    "schedules that are due": schedules.due,
+    "schedules that wait for news": schedules.waiting_for_news,
+    "firings that waited": firings.freed,
+    "history of a schedule": lambda tx: firings.of_schedule(tx, "sch_x", after="frg_x", limit=10),
+    "the firing of a job": lambda tx: firings.of_job(tx, "job_x"),
+    "an alias": lambda tx: aliases.find(tx, "net", "production"),
+    "history of an alias": lambda tx: aliases.history(tx, "net", "production", after="als_x", limit=10),
+    "deliveries of a webhook": lambda tx: deliveries.list_(tx, "whk_x", after="dlv_x", limit=10),
+    "the next delivery of a webhook": lambda tx: deliveries.claim(tx, "whk_x"),
     "idempotency": lambda tx: idempotency.claim(tx, "jobs", "key", "body"),
 }
 
