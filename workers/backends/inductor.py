@@ -73,6 +73,11 @@ class Inductor(BackendRunner):
             reasons.append(reason)
         elif target.device == "cuda" and importlib.util.find_spec("triton") is None:
             reasons.append("Inductor needs Triton for CUDA, and this worker has none. Install a CUDA build of torch.")
+        if target.device == "cpu" and _is_low_bit(program):
+            reasons.append(
+                "Inductor would widen weights of few bits and dynamically rounded layers to float32, and gain nothing. "
+                "Use the onnxruntime or the openvino backend."
+            )
         if target.device == "cuda" and _is_quantized(program):
             reasons.append(
                 "For CUDA, Inductor would widen int8 and low-bit weights and compute in float32, slower than before. "
@@ -107,6 +112,11 @@ class Inductor(BackendRunner):
             "with torch.inference_mode():\n"
             f"    outputs = model({', '.join(inputs)})  # tensors in, tensors out\n"
         )
+
+
+def _is_low_bit(program: ExportedProgram) -> bool:
+    """True if it has weights in the form of `workers/graphs/low_bit.py`."""
+    return any("dequantize_per_channel_group" in str(node.target) for node in program.graph.nodes)
 
 
 def _is_quantized(program: ExportedProgram) -> bool:
