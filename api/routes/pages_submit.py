@@ -6,7 +6,6 @@ from apiflask import APIBlueprint
 from flask import render_template, request
 
 from api.services import services
-from burnish.results import Signature
 from storage import datasets, jobs, models, workers
 from storage.database import Transaction
 from storage.records import Dataset, Model
@@ -33,7 +32,7 @@ def submit() -> str:
             earlier=earlier,
             recipe=earlier.spec["recipe"] if earlier else {},
             priority=earlier.priority if earlier else 5,
-            models=[(each, Signature.model_validate(each.signature).parameters) for each in offered],
+            models=[(each, each.signature.get("parameters", 0)) for each in offered],
             datasets=_datasets(tx, dataset),
             model=model,
             dataset=dataset,

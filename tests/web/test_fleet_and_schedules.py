@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from storage import jobs, steps
+from burnish.recipe import JobSpec
+from storage import computations, datasets, jobs, models, steps
 from tests.api.place import dataset_bytes
 from tests.storage.scene import chain
 from tests.web.site import Site
 
 RECIPE = {"passes": [{"quantize": {}}]}
+KEY = "ab" * 32
 
 
 @pytest.fixture(scope="module")
@@ -45,32 +47,35 @@ def test_the_fleet_tells_of_workers_queues_and_cache(
     each_look(page)
 
 
-def test_what_a_worker_runs_comes_up_by_itself_and_leads_to_its_job(
+def test_what_waits_and_what_a_worker_runs_comes_up_by_itself_and_leads_to_its_job(
     page: Page, working: Site, files: tuple[str, str]
 ) -> None:
     page.goto("/fleet")
-    expect(page.locator(".worker")).to_have_count(1)
-    busy = working.client.submit(*files, {"seed": 11, "passes": [{"distill": {"epochs": 400}}]})
-    expect(page.locator(".worker .state.running").first).to_be_visible(timeout=30_000)
-    page.locator(f".at-work a[href='/jobs/{busy.id}']").first.click()
-    expect(page.locator("h1")).to_contain_text("watched:1")
-    working.client.cancel(busy.id)
-
-
-def test_a_queue_that_nobody_serves_is_told(page: Page, working: Site) -> None:
-    job = working.submit({"made": "up"}, ring=False)
+    job = queued_for_nobody(working, files)
+    row = page.get_by_role("row").filter(has_text="abacus")
+    expect(row).to_contain_text("no worker")
+    (worker,) = working.client.workers().items
     with working.database.begin() as tx:
-        jobs.plan(tx, job.id, [replace(step, queue="abacus") for step in chain("capture")])
+        assert computations.claim(tx, KEY, worker=worker.id, environment="here", ttl=60)
+    expect(page.locator(".worker .state.running")).to_be_visible()
+    page.locator(f".at-work a[href='/jobs/{job}']").click()
+    expect(page.locator("h1")).to_contain_text("watched:1")
+    working.client.cancel(job)
+
+
+def queued_for_nobody(site: Site, files: tuple[str, str]) -> str:
+    """A job with one step that is ready in a queue without workers."""
+    spec = JobSpec.model_validate({"model": files[0], "dataset": files[1], "recipe": RECIPE})
+    with site.database.begin() as tx:
+        model, dataset = models.get(tx, files[0]), datasets.get(tx, files[1])
+        job = jobs.create(tx, spec=spec.model_dump(mode="json"), model=model, dataset=dataset, priority=5)
+        assert jobs.plan(tx, job.id, [replace(step, queue="abacus") for step in chain("capture")])
         jobs.lock(tx, job.id)
         (step,) = steps.of_job(tx, job.id)
         steps.bind(
-            tx, step, key="ab" * 32, inputs={}, key_parts={}, queue="abacus", environment=None, alone=False, priority=5
+            tx, step, key=KEY, inputs={}, key_parts={}, queue="abacus", environment=None, alone=False, priority=5
         )
-    page.goto("/fleet")
-    row = page.get_by_role("row").filter(has_text="abacus")
-    expect(row).to_contain_text("no worker")
-    with working.database.begin() as tx:
-        jobs.request_cancel(tx, job.id)
+    return job.id
 
 
 def test_schedules_are_listed_paused_resumed_and_run(
