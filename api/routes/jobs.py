@@ -36,7 +36,7 @@ class JobsQuery(PageQuery):
     """Only jobs of this model (its id, or its name for all its versions)."""
     outcome: Literal["improved", "no_gain", "target_missed"] | None = None
     """Only jobs with this verdict."""
-    search: str | None = Field(None, min_length=1, max_length=200)
+    search: str | None = Field(None, min_length=1, max_length=200, pattern=r"^[^\x00]+$")
     """Only jobs with this in the name of their model or dataset, or in their id."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 from apiflask import APIBlueprint
 from flask import Response, redirect, render_template, request
@@ -92,7 +93,7 @@ def _job(id: str) -> dict[str, Any]:
         "timeline": timeline(shown, moves, time.time()),
         "layers": layers_of(shown, variant),
         "unfinished": shown.state not in FINISHED,
-        "fragment_url": f"/jobs/{id}/fragment" + (f"?{request.query_string.decode()}" if variant else ""),
+        "fragment_url": f"/jobs/{id}/fragment" + (f"?{urlencode({'layers': variant})}" if variant else ""),
         "etag": f"{id}.{record.revision}",
         **(_result(shown, shown.verdict) if shown.verdict else {}),
     }

@@ -57,14 +57,19 @@ class Filters:
         return cls(
             state=cast(JobState, state) if state in _STATES else None,
             outcome=outcome if outcome in _OUTCOMES else None,
-            model=args.get("model", "").strip()[:200] or None,
-            search=args.get("search", "").strip()[:200] or None,
+            model=_text(args.get("model", "")),
+            search=_text(args.get("search", "")),
         )
 
     @property
     def given(self) -> dict[str, str]:
         """Those that are set, as the query has them."""
         return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def _text(given: str) -> str | None:
+    """What SQL can look for: no text holds a NUL, and PostgreSQL refuses to be asked."""
+    return given.replace("\0", "").strip()[:200] or None
 
 
 @blueprint.get("/")
@@ -78,7 +83,7 @@ def fragment() -> Response:
     """What changes of that page. A list in which nothing moved is not even read whole."""
     etag = _etag()
     # After a change every open page asks for the same: it is rendered once, not once for each.
-    key = (request.query_string.decode(), etag)
+    key = (request.query_string.decode("latin-1"), etag)
     return unchanged(etag) or packed_page(_rendered.get(key, lambda: _packed(etag)), etag)
 
 
@@ -116,20 +121,20 @@ def _act(id: str, action: Callable[[Transaction, str], Job], starts: bool) -> bo
 
 
 def _cursor() -> dict[str, str]:
-    cursor = request.args.get("cursor")
+    cursor = _text(request.args.get("cursor", ""))
     return {"cursor": cursor} if cursor else {}
 
 
 def _etag() -> str:
     """Changes with what the list shows: which jobs, their states, their ends."""
-    filters, cursor = Filters.of(request.args), request.args.get("cursor") or None
+    filters, cursor = Filters.of(request.args), _cursor().get("cursor")
     with services().database.read() as tx:
         marks = jobs.list_marks(tx, after=cursor, limit=_PER_PAGE + 1, **vars(filters))
     return hashlib.sha256(repr(marks).encode()).hexdigest()[:32]
 
 
 def _shown(etag: str) -> dict[str, Any]:
-    filters, cursor = Filters.of(request.args), request.args.get("cursor") or None
+    filters, cursor = Filters.of(request.args), _cursor().get("cursor")
     with services().database.read() as tx:
         found = page(lambda limit: jobs.list_(tx, after=cursor, limit=limit, **vars(filters)), job_summary, _PER_PAGE)
         names = models.names(tx, _NAMES)

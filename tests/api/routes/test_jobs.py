@@ -257,3 +257,14 @@ def test_a_change_that_is_none_is_refused_with_its_faults(place: Place, change: 
 
 def test_a_job_that_does_not_exist_can_not_be_changed(client: FlaskClient) -> None:
     assert client.patch("/v1/jobs/job_x", json={"priority": 1}).status_code == 404
+
+
+def test_the_list_is_filtered_by_outcome_and_search_and_each_job_has_its_goal(place: Place) -> None:
+    done, other = place.job(name="alpha", recipe={"goal": {"max_drop": "0.5%"}}), place.job(name="beta")
+    place.plan(done)
+    place.succeed(done, verdict())
+    (found,) = place.client.get("/v1/jobs?outcome=improved").json["items"]
+    assert (found["id"], found["goal"]["max_drop"]) == (done.id, 0.005)
+    assert [item["id"] for item in place.client.get("/v1/jobs?search=BET").json["items"]] == [other.id]
+    for wrong in ("outcome=best", "search=", "search=%00"):
+        assert place.client.get(f"/v1/jobs?{wrong}").status_code == 422, wrong

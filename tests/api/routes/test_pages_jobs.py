@@ -54,6 +54,9 @@ def test_older_jobs_are_a_page_further_and_the_newest_one_back(place: Place) -> 
         ("state=queued&search=alpha", set()),
         ("state=&outcome=&model=&search=", {"alpha", "beta"}),
         ("state=nonsense", {"alpha", "beta"}),
+        ("search=al%00pha", {"alpha"}),
+        ("model=%00&cursor=%00", {"alpha", "beta"}),
+        ("search=%ff", set()),
     ],
 )
 def test_filters_and_search_work_by_the_address_alone(place: Place, query: str, shown: set[str]) -> None:
