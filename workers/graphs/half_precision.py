@@ -27,7 +27,7 @@ FLOAT32 = RECURRENT | {
     "logsumexp", "var", "std", "var_mean", "norm", "linalg_vector_norm", "erfinv", "sin", "cos", "tan", "cdist",
 }  # fmt: skip
 """Operators that stay float32: they sum many terms, or a small error of their input becomes a large one. Recurrent
-layers, too, since no backend runs them in half precision."""
+layers, too, since few backends run them in half precision."""
 _MULTIPLYING = frozenset({
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution",
     "embedding", "embedding_bag", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "scaled_dot_product_attention",

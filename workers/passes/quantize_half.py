@@ -80,7 +80,7 @@ def _treatment(module: GraphModule, layer: Layer, settings: Quantize) -> LayerTr
     weights = [stored(module, node) for node in layer.weights]
     how = f"weights and arithmetic in {settings.weights}"
     if layer.kind == "recurrent":
-        how = f"weights stored in {settings.weights}; it computes in float32, since no backend runs it otherwise"
+        how = f"weights stored in {settings.weights}; it computes in float32, since few backends run it otherwise"
     return LayerTreatment(
         layer=layer.name,
         treatment=settings.weights,
