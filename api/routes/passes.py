@@ -19,6 +19,7 @@ BACKEND_SUMMARIES: dict[Backend, str] = {
     "onnxruntime": "ONNX for ONNX Runtime: one `.onnx` file that runs without PyTorch.",
     "openvino": "OpenVINO IR: one `.zip` with graph and weights, for processors, that runs without PyTorch.",
     "eager": "The treated program as it is: one `.pt2` for `torch.export.load`. Not tried by `auto`.",
+    "executorch": "For phones: one `.pte` with XNNPACK's kernels, float programs. Not tried by `auto`.",
 }
 
 

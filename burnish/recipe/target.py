@@ -11,7 +11,7 @@ from burnish.recipe.quantities import Bytes, Fraction, Seconds
 
 __all__ = ["AUTOMATIC_BACKENDS", "BACKENDS", "Backend", "Goal", "Target"]
 
-Backend = Literal["inductor", "onnxruntime", "openvino", "eager"]
+Backend = Literal["inductor", "onnxruntime", "openvino", "eager", "executorch"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 """What can lower a program into an artifact that runs alone."""
 AUTOMATIC_BACKENDS: tuple[Backend, ...] = ("inductor", "onnxruntime", "openvino")

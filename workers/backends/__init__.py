@@ -5,6 +5,7 @@ from __future__ import annotations
 from burnish.recipe import Backend
 from workers.backends.base import BackendRunner
 from workers.backends.eager import Eager
+from workers.backends.executorch import ExecuTorch
 from workers.backends.inductor import Inductor
 from workers.backends.onnxruntime import OnnxRuntime
 from workers.backends.openvino import OpenVino
@@ -16,5 +17,6 @@ BACKENDS_BY_NAME: dict[Backend, BackendRunner] = {
     "onnxruntime": OnnxRuntime(),
     "openvino": OpenVino(),
     "eager": Eager(),
+    "executorch": ExecuTorch(),
 }
 """Every backend there is, by the name a target calls it."""

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.export import Dim
+
+from burnish.errors import UnsupportedModel
+from burnish.recipe import Target
+from tests import models
+from tests.workers.quantized import THIRD_PARTY, calibration, quantized, sqnr
+from workers.backends import executorch as module_under_test
+from workers.backends.executorch import ExecuTorch
+from workers.measure.contender import Contender, loader_of
+from workers.programs import batch_range
+
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
+
+needs_executorch = pytest.mark.skipif(
+    importlib.util.find_spec("executorch") is None, reason="executorch is not installed: pip install 'burnish[phone]'"
+)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if ExecuTorch were there."""
+    monkeypatch.setattr(module_under_test.importlib.util, "find_spec", lambda name: object())
+
+
+def test_a_worker_without_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_under_test.importlib.util, "find_spec", lambda name: None)
+    (reason,) = ExecuTorch().requires(models.program("mlp"), Target())
+    assert "burnish[phone]" in reason
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_float_program_on_the_cpu_is_accepted() -> None:
+    assert ExecuTorch().requires(models.program("residual_cnn"), Target()) == []
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_quantized_program_is_refused_with_what_to_use_instead() -> None:
+    (reason,) = ExecuTorch().requires(quantized("mlp").program, Target())
+    assert "onnxruntime" in reason
+
+
+@pytest.mark.usefixtures("installed")
+def test_another_device_is_refused() -> None:
+    (reason,) = ExecuTorch().requires(models.program("mlp"), Target(device="cuda"))
+    assert "cuda" in reason
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_batch_without_an_upper_bound_is_refused() -> None:
+    program = torch.export.export(nn.Linear(3, 4).eval(), (torch.randn(4, 3),), dynamic_shapes=({0: Dim("batch")},))
+    (reason,) = ExecuTorch().requires(program, Target())
+    assert "max=" in reason
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore")  # ExecuTorch uses what torch deprecated, where it is loaded
+@pytest.mark.parametrize("name", ["residual_cnn", "mlp"])
+def test_outputs_agree_at_every_batch_in_a_process_of_its_own(name: str, tmp_path: Path) -> None:
+    program = models.program(name)
+    lowered = ExecuTorch().lower(program, Target(), calibration(), tmp_path)
+    assert lowered.path.name == ExecuTorch.filename
+    assert batch_range(program) == (1, models.MAX_BATCH)
+    with Contender(
+        loader=loader_of("executorch"),
+        artifact=lowered.path,
+        filename=ExecuTorch.filename,
+        threads=1,
+        folder=tmp_path / "contender",
+        blocked=("torchao",),
+    ) as contender:
+        contender.load(300.0)
+        for batch in (1, 5, 64):
+            inputs = models.example(name, batch=batch, seed=2)
+            (found,), calls = contender.check([tensor.numpy() for tensor in inputs], 3, 60.0)
+            with torch.no_grad():
+                assert sqnr(program.module()(*inputs), torch.from_numpy(found)) > 100
+            assert all(call["identical"] and call["inputs_unchanged"] for call in calls)
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_a_program_whose_batch_would_be_bound_is_refused_and_stays_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="binds the batch"):
+        ExecuTorch().lower(models.program("encoder"), Target(), calibration(), tmp_path)
+    assert batch_range(models.program("encoder")) == (1, models.MAX_BATCH)
+    assert not list(tmp_path.iterdir())
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_the_same_program_gives_the_same_bytes_and_names_no_path(tmp_path: Path) -> None:
+    both = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        lowered = ExecuTorch().lower(models.program("mlp"), Target(), calibration(), folder)
+        both.append(lowered.path.read_bytes())
+    assert both[0] == both[1]
+    assert not any(word in both[0] for word in (b".py", b"/home", b"/tmp"))
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_usage_lines_run_as_they_stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ExecuTorch().lower(models.program("mlp"), Target(), calibration(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    scope = {"x": models.example("mlp", batch=2)[0]}
+    exec(ExecuTorch().usage(["x"]), scope)
+    assert scope["outputs"][0].shape == (2, 4)
