@@ -123,10 +123,15 @@ class StepBuilder:
 
     @property
     def position(self) -> Node:
-        """How many steps came before: an int64 tensor of shape (1,)."""
+        """How many steps came before: an int64 tensor of shape (1,).
+
+        The state has one number per sample, so that the batch is the first dimension of it as of all inputs; all are
+        equal, since the samples of a batch go on together, and the first one is read.
+        """
         if self._position is None:
-            self._position = self.state("position", (1,), torch.int64)
-            self.carry(self._position, self.call(aten.add.Tensor, self._position, 1))
+            state = self.state("position", (self.window.batch,), torch.int64)
+            self.carry(state, self.call(aten.add.Tensor, state, 1))
+            self._position = self.call(aten.unsqueeze.default, self.call(aten.select.int, state, 0, 0), 0)
         return self._position
 
     def state(self, what: str, shape: tuple[Any, ...], dtype: torch.dtype) -> Node:

@@ -60,10 +60,15 @@ def test_a_recurrent_model_runs_beyond_its_window() -> None:
     torch.testing.assert_close(stepwise(reference(step, contract), window)[0], expected, atol=2e-6, rtol=1e-4)
 
 
+def test_every_tensor_of_the_state_has_the_batch_first() -> None:
+    for name in MODELS:
+        assert all(state.shape[0] is None for state in stepped(name)[1].states), name
+
+
 def test_attention_carries_its_position_and_buffers_as_long_as_the_window() -> None:
     _, contract = stepped("decoder")
     shapes = {state.name: state.shape for state in contract.states}
-    assert shapes.pop("state_0_position") == (1,)
+    assert shapes.pop("state_0_position") == (None,)
     assert set(shapes.values()) == {(None, 2, WINDOW, 8)}
     assert contract.most_steps == WINDOW
 
