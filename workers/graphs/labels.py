@@ -18,6 +18,8 @@ class Labels:
     def __init__(self) -> None:
         self._parent: LabelArray = np.zeros(1, dtype=np.int64)
         self._reasons: dict[int, str] = {FIXED: "no channel"}
+        self._frozen: NDArray[np.bool_] = np.ones(1, dtype=np.bool_)
+        """True for the roots that have a reason."""
 
     def __len__(self) -> int:
         return len(self._parent)
@@ -27,6 +29,7 @@ class Labels:
         start = len(self._parent)
         made = np.arange(start, start + count, dtype=np.int64)
         self._parent = np.concatenate([self._parent, made])
+        self._frozen = np.concatenate([self._frozen, np.zeros(count, dtype=np.bool_)])
         return made
 
     def roots(self, labels: LabelArray) -> LabelArray:
@@ -41,7 +44,10 @@ class Labels:
     def tie(self, first: LabelArray, second: LabelArray, why_fixed: str) -> None:
         """Makes each pair one class. Where one of the two is `FIXED`, the other is frozen, with `why_fixed`."""
         pairs = np.stack([self.roots(first), self.roots(second)], axis=1)
-        pairs = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+        if not len(pairs):
+            return
+        pairs = np.unique(pairs, axis=0)
         fixed = (pairs == FIXED).any(axis=1)
         self.freeze(pairs[fixed].max(axis=1, initial=FIXED), why_fixed)
         for one, other in pairs[~fixed].tolist():
@@ -49,8 +55,10 @@ class Labels:
 
     def freeze(self, labels: LabelArray, reason: str) -> None:
         """Keeps the classes of `labels` for good. The first reason given for a class is the one that stays."""
-        for root in np.unique(self.roots(labels)).tolist():
-            self._reasons.setdefault(root, reason)
+        roots = self.roots(labels)
+        fresh = np.unique(roots[~self._frozen[roots]])
+        self._frozen[fresh] = True
+        self._reasons.update(dict.fromkeys(fresh.tolist(), reason))
 
     def reason(self, label: int) -> str | None:
         """Why the label's class is frozen; `None` if it is free."""
@@ -58,8 +66,8 @@ class Labels:
 
     def free(self, labels: LabelArray) -> NDArray[np.bool_]:
         """True for each label whose class is not frozen."""
-        frozen = np.fromiter(self._reasons, dtype=np.int64)
-        return np.isin(self.roots(labels), frozen, invert=True)
+        free: NDArray[np.bool_] = ~self._frozen[self.roots(labels)]
+        return free
 
     def _root(self, label: int) -> int:
         while self._parent[label] != label:
@@ -74,3 +82,4 @@ class Labels:
         reason = self._reasons.pop(high, None)
         if reason is not None:
             self._reasons.setdefault(low, reason)
+            self._frozen[low] = True

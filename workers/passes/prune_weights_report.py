@@ -22,7 +22,8 @@ _WORDS = {
 }
 _GAIN = {
     "unstructured": "the file gets smaller when compressed, but no backend runs it faster",
-    "2:4": "the file gets smaller when compressed; faster only for linear layers on CUDA from Ampere on, not on CPUs",
+    "2:4": "the file gets smaller when compressed, but no backend runs it faster: kernels for it need CUDA from Ampere "
+    "on, and weights packed for them, which a torch.export program can't hold",
 }
 
 
