@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from workers.backends.base import BackendRunner, Lowered
-from workers.graphs.onnx_bias import quantize_biases
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
+from workers.graphs.onnx_bias import quantize_biases
 from workers.graphs.onnx_low_bit import lower_low_bit
 from workers.graphs.onnx_provenance import name_batch, strip_provenance
 from workers.graphs.onnx_scan import expand_recurrences
@@ -73,6 +73,9 @@ class OnnxRuntime(BackendRunner):
         quantized = sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
         notes = [f"ONNX opset {OPSET}, {len(model.graph.node)} nodes."]
         notes += [f"{way[0].upper()}{way[1:]}: {', '.join(names)}." for way, names in ways.items()]
+        half = "bfloat16" if halves else "float16" if _has_float16(program) else None
+        if half is not None:
+            notes.append(f"{half} weights are stored as such and computed with in float32, no faster than those.")
         if count:
             notes.append(f"{quantized} tensors are quantized to int8, {count} biases to int32.")
         return Lowered(path, tuple(notes))
@@ -96,6 +99,10 @@ def _export(program: ExportedProgram) -> torch.onnx.ONNXProgram:
         ) from error
     assert exported is not None  # only `None` with dynamo=False
     return exported
+
+
+def _has_float16(program: ExportedProgram) -> bool:
+    return any(tensor.dtype is torch.float16 for tensor in program.state_dict.values())
 
 
 def _first_line(error: BaseException) -> str:

@@ -32,8 +32,8 @@ aten = torch.ops.aten
 CONVOLUTIONS = frozenset(
     {aten.conv1d.default, aten.conv1d.padding, aten.conv2d.default, aten.conv2d.padding}
 )  # fmt: skip
-FEWEST_OUTPUTS = {"free": 256, "bound": 512, "two bits": 512}
-"""Least output channels: rule 2's order free, bound by groups, and for two bits, whose kernel is slower."""
+FEWEST_OUTPUTS = {("two", True): 512, ("two", False): 1024, ("more", True): 256, ("more", False): 512}
+"""Least output channels, for two or more bits, by rule 2: the order of columns is free, or bound by groups."""
 
 
 def lower_convolution(site: Site, weight: LowBitWeight) -> str | None:
@@ -47,7 +47,7 @@ def lower_convolution(site: Site, weight: LowBitWeight) -> str | None:
     if call["groups"] != 1 or len(site.sizes.of(call["input"])) != len(weight.shape):
         return None
     free = per_row(weight) or prod(kernel) == 1
-    if weight.shape[0] < FEWEST_OUTPUTS["two bits" if weight.bits == 2 else "free" if free else "bound"]:
+    if weight.shape[0] < FEWEST_OUTPUTS["two" if weight.bits == 2 else "more", free]:
         return None
     packed = packed_for_rounded(_kernel_first(weight) if per_row(weight) else weight)
     if packed is None:

@@ -7,7 +7,7 @@ from torch.fx import Node
 
 from workers.graphs.low_bit import LowBitWeight
 from workers.graphs.onnx_packing import block_of, pack
-from workers.graphs.onnx_sites import Site, contrib
+from workers.graphs.onnx_sites import Site, contrib, kept
 
 __all__ = ["lower_embedding"]
 
@@ -50,7 +50,7 @@ def gathered(
 
     `codes` are as for `MatMulNBits`, so that a table which is a layer's weight, too, is in the file once.
     """
-    table = codes.flatten(1)
+    table = kept(codes).flatten(1)
     attributes = {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
     width = table.shape[1] * 8 // bits
     rows = contrib("GatherBlockQuantized", (table, indices, scales, zeros), attributes, scales, (*indices.shape, width))

@@ -1,7 +1,8 @@
 """What ONNX Runtime makes of the low-bit weights in a program: layer by layer, the fastest that computes the same.
 
 1. A layer with a low-bit weight gets an operator that reads the codes, where its rules find one worth while.
-2. Any other low-bit weight is packed in the file and unpacked when the file is loaded; its layers compute in float.
+2. Any other low-bit weight, and every fp8 and nf4 weight, is packed in the file and unpacked when the file is loaded;
+   its layers compute in float.
 3. An input rounded row by row goes to the operator unrounded if that rounds by itself, at least as finely. What
    rounding is left is spelled out in standard operators.
 4. A layer counts as rounding its input if its input passes through `round_input`; a convolution, whose input has no
@@ -13,7 +14,7 @@ What is chosen depends on shapes, weights and the target's batch alone, so the s
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch.export import ExportedProgram
@@ -27,18 +28,13 @@ from workers.graphs.onnx_packing import stored_bits
 from workers.graphs.onnx_recurrent import RECURRENT, lower_recurrent
 from workers.graphs.onnx_sites import Site, Sizes
 from workers.graphs.onnx_storage import float_rows, packed_codes, packed_zeros
+from workers.graphs.onnx_tables import read_few_bit_float, store_few_bit_float
 from workers.graphs.reexport import reexport
 
-__all__ = ["has_low_bit", "lower_low_bit"]
+__all__ = ["lower_low_bit"]
 
 aten = torch.ops.aten
 ops = torch.ops.quantized_decomposed
-
-
-def has_low_bit(program: ExportedProgram) -> bool:
-    """True if the program has low-bit weights, or inputs rounded row by row."""
-    wanted = (ops.dequantize_per_channel_group.default, ops.dequantize_per_token.default)
-    return any(node.target in wanted for node in program.graph.nodes)
 
 
 def lower_low_bit(
@@ -51,10 +47,14 @@ def lower_low_bit(
         example: as for `reexport`.
 
     Returns:
-        the program, and for each way to compute the names of the layers that do so.
+        the program, and for each way to compute the names of the layers that do so; the program itself and nothing
+        if it has no few-bit weights and no inputs rounded row by row.
     """
-    module = copy.deepcopy(program.module(check_guards=False))
+    module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
+    if not any(_is_few_bit(module, node) for node in module.graph.nodes):
+        return program, {}
+    module = copy.deepcopy(module)
     sizes = Sizes(program, batch)
     dynamic = any(dynamic_source(node) is not None for node in module.graph.nodes)
     ways: dict[str, list[str]] = {}
@@ -64,7 +64,8 @@ def lower_low_bit(
             continue
         way = _lower(Site(module, node, sizes), dynamic)
         _add(ways, way or "stored in few bits, computed in float", name)
-    _store_the_rest(module, sizes)
+    for name in _store_the_rest(module, sizes):
+        _add(ways, "stored as fp8 or nf4, computed in float", name)
     _spell_out_rounding(module, sizes)
     module.graph.eliminate_dead_code()
     module.recompile()
@@ -89,14 +90,17 @@ def _lower(site: Site, dynamic: bool) -> str | None:
     return None
 
 
-def _store_the_rest(module: GraphModule, sizes: Sizes) -> None:
-    """Rule 2."""
+def _store_the_rest(module: GraphModule, sizes: Sizes) -> Iterator[str]:
+    """Rule 2. Gives the names of layers with fp8 or nf4 weights."""
     module.graph.eliminate_dead_code()
     for node in list(module.graph.nodes):
         if node.target is ops.dequantize_per_channel_group.default:
             weight = read_weight(module, node)
             assert weight is not None
             _store(Site(module, node, sizes), weight)
+        elif (few_bit_float := read_few_bit_float(module, node)) is not None:
+            yield _codes_owner(node)
+            store_few_bit_float(Site(module, node, sizes), few_bit_float)
 
 
 def _store(site: Site, weight: LowBitWeight) -> None:
@@ -124,19 +128,32 @@ def round_rows(x: torch.Tensor) -> torch.Tensor:
     return ((x / step).round().add(zero).clamp(-128, 127) - zero) * step
 
 
+def _is_few_bit(module: GraphModule, node: Node) -> bool:
+    return (
+        node.target is ops.dequantize_per_channel_group.default
+        or dynamic_source(node) is not None
+        or read_few_bit_float(module, node) is not None
+    )
+
+
 def _owner(node: Node) -> str | None:
     """The name of a layer that reads a low-bit weight; `None` for any other node."""
     if node.op != "call_function" or node.target in _WAYPOINTS:
         return None
     for argument in node.all_input_nodes:
-        while argument.target in (aten.view.default, aten.slice.Tensor):
+        while argument.target in _WAYPOINTS:
             argument = argument.all_input_nodes[0]
         if argument.target is ops.dequantize_per_channel_group.default:
-            codes = argument.args[0]
-            assert isinstance(codes, Node)
-            name = str(codes.target).removesuffix("_codes")
-            return name.rpartition(".")[0] or name
+            return _codes_owner(argument)
     return None
+
+
+def _codes_owner(node: Node) -> str:
+    """The owner of the codes that a weight is made of."""
+    while node.op != "get_attr" or not str(node.target).endswith("_codes"):
+        node = next(each for each in node.all_input_nodes if each.op != "get_attr" or "_codes" in str(each.target))
+    name = str(node.target).removesuffix("_codes")
+    return name.rpartition(".")[0] or name
 
 
 _WAYPOINTS: frozenset[Callable[..., object]] = frozenset({aten.view.default, aten.slice.Tensor})

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from workers.graphs.low_bit import LowBitWeight
-from workers.graphs.onnx_packing import per_row, stored_bits
+from workers.graphs.onnx_packing import per_row
 from workers.graphs.onnx_storage import float_rows, packed_codes, packed_zeros, unpacked
 
-__all__ = ["cell_constants", "lstm_layers"]
+__all__ = ["cell_constants", "keeps_codes", "lstm_layers"]
 
 _GATES = (0, 3, 1, 2)
 """ONNX has input, output, forget, cell; torch has input, forget, cell, output."""
@@ -21,20 +21,18 @@ Matrix = Sequence[torch.Tensor]
 """As `cell_constants` gives it."""
 
 
-def cell_constants(weight: LowBitWeight) -> tuple[torch.Tensor, ...]:
-    """A matrix (4 × hidden, inputs), its gates in ONNX's order: packed codes, scales, zeros, scales per row.
+def keeps_codes(weight: LowBitWeight) -> bool:
+    """True if the codes, less their zero points, are int8 with one scale per row: the operator takes no other."""
+    return per_row(weight) and (weight.zeros is None or weight.bits < 8)
 
-    With one scale per row the zeros are the operator's own, int8; else as `float_rows` takes them.
-    """
+
+def cell_constants(weight: LowBitWeight) -> tuple[torch.Tensor, ...]:
+    """A matrix (4 × hidden, inputs), its gates in ONNX's order: packed codes, scales, zeros, scales per row."""
     order = torch.cat([torch.arange(len(weight.codes)).chunk(4)[gate] for gate in _GATES])
-    codes = packed_codes(weight)[order]
-    scales = weight.scales.float()[order]
-    if per_row(weight):
-        zeros = torch.zeros_like(weight.scales, dtype=torch.int32) if weight.zeros is None else weight.zeros
-        return codes, scales, zeros[order, 0].to(torch.int8), scales[:, 0].contiguous()
     zeros = packed_zeros(weight)
-    rows = (weight.dequantized().abs().amax(1) / _MOST).clamp(min=1e-12)[order]
-    return codes, scales, zeros if len(zeros) == 1 else zeros[order], rows
+    scales = weight.scales.float()
+    rows = scales[:, 0] if keeps_codes(weight) else (weight.dequantized().abs().amax(1) / _MOST).clamp(min=1e-12)
+    return packed_codes(weight)[order], scales[order], zeros if len(zeros) == 1 else zeros[order], rows[order]
 
 
 def lstm_layers(
@@ -48,7 +46,8 @@ def lstm_layers(
 
     Args:
         cells: per layer and direction the constants of both matrices and the two biases (or `None`).
-        shapes: per layer and direction, for both matrices: bits, columns stored, columns used, group.
+        shapes: per layer and direction, for both matrices: bits stored, columns stored, columns used,
+            group, `keeps_codes`.
     """
     count, hidden = options["directions"], options["hidden"]
     x = x.transpose(0, 1) if options["batch_first"] else x
@@ -94,15 +93,13 @@ def _stacked(matrices: Sequence[Matrix]) -> list[torch.Tensor]:
 def _int8(constants: Matrix, shape: Sequence[int]) -> Matrix:
     """int8 codes (inputs, 4 × hidden), scales and zero points per column, from what is stored."""
     codes, scales, zeros, rows = constants
-    bits, columns, used, group = shape
-    if scales.shape[1] == 1:
-        middle = 2 ** (stored_bits(bits) - 1)
-        whole = unpacked(codes, stored_bits(bits), columns).to(torch.int32) - middle
+    bits, columns, used, group, keeps = shape
+    if keeps:
+        whole = unpacked(codes, bits, columns).to(torch.int32) - zeros.to(torch.int32)
     else:
-        floats = float_rows(codes, scales, zeros, stored_bits(bits), columns, group)
-        whole = (floats / rows.unsqueeze(1)).round()
-        zeros = torch.zeros(rows.shape, dtype=torch.int8)
-    return whole.to(torch.int8)[:, :used].T, rows, zeros
+        floats = float_rows(codes, scales, zeros, bits, columns, group)
+        whole = (floats / rows.unsqueeze(1)).round().to(torch.int32)
+    return whole.to(torch.int8)[:, :used].T, rows, torch.zeros(rows.shape, dtype=torch.int8)
 
 
 def _gates(bias: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,8 @@
 1. A layer is treated if its input is rounded, all its matrices are low-bit, it has no projection, and no dropout acts.
 2. LSTM: `DynamicQuantizeLSTM`, int8 weights with a scale per row, inputs and state rounded as they come. Fewer bits are
    stored as such, and become int8 when the file is loaded: with one scale per row the codes stay what they are; scales
-   per group are brought to one per row, which rounds once more, 20 dB and more below what four bits lost. ONNX Runtime
-   has nothing faster: a loop over `MatMulNBits` takes two to five times as long (`benchmarks/onnx_low_bit.py`).
+   per group are brought to one per row, which rounds once more, far below what four bits lost. ONNX Runtime has nothing
+   faster: a loop over `MatMulNBits` takes 1.6 to 6 times as long (`benchmarks/onnx_low_bit.py`).
 3. GRU and RNN have no such operator. The projection of the whole sequence is one `MatMulNBits`, the recurrence a `Scan`
    with a `MatMulNBits` in its body, from `FEWEST_HIDDEN` units on, by bits; smaller ones are faster in float.
 4. Anything else is stored in its bits and computed in float.
@@ -21,8 +21,9 @@ from torch.fx import Node
 
 from workers.graphs.calls import arguments, operator_name
 from workers.graphs.low_bit import LowBitWeight, read_weight
-from workers.graphs.onnx_lstm import cell_constants, lstm_layers
+from workers.graphs.onnx_lstm import cell_constants, keeps_codes, lstm_layers
 from workers.graphs.onnx_matmul_nbits import nbits_options, packed_for_rounded
+from workers.graphs.onnx_packing import stored_bits
 from workers.graphs.onnx_scan import scan_layers
 from workers.graphs.onnx_sites import Site
 
@@ -99,16 +100,16 @@ def _lstm(
         ]
         for number, cell in enumerate(cells)
     ]  # fmt: skip
-    shapes = [
-        [
-            (weight.bits, weight.codes.shape[1], weight.columns_used, weight.group)
-            for weight in (cell.inputs, cell.state)
-        ]
-        for cell in cells
-    ]
+    shapes = [[_shape(weight) for weight in (cell.inputs, cell.state)] for cell in cells]
     site.replace(lstm_layers, source, list(states), constants, shapes, options)
     stored = "" if bits == 8 else f"stored in {bits} bits, "
     return f"{stored}computed in 8 bits, input and state int8 per call (DynamicQuantizeLSTM)"
+
+
+def _shape(weight: LowBitWeight) -> tuple[int, ...]:
+    """As `lstm_layers` takes it."""
+    columns = weight.codes.shape[1]
+    return stored_bits(weight.bits), columns, weight.columns_used, weight.group, int(keeps_codes(weight))
 
 
 def _scan(site: Site, source: Node, state: Node, cells: list[_Cell], options: dict[str, Any]) -> str | None:

@@ -14,10 +14,10 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from workers.graphs.onnx_matmul_nbits import matmul_nbits
+from workers.graphs.onnx_sites import MARKS
 
 __all__ = ["expand_recurrences", "scan_layers"]
 
-_DOMAIN = "burnish"
 _PRODUCT = ("K", "N", "bits", "block_size", "accuracy_level")
 
 
@@ -58,7 +58,7 @@ def _recurrence(
     index: int,
 ) -> Sequence[torch.Tensor]:
     return torch.onnx.ops.symbolic_multi_out(
-        f"{_DOMAIN}::Recurrence",
+        f"{MARKS}::Recurrence",
         (gates, state, *constants),
         {**product, "kind": options["kind"], "reverse": index % options["directions"]},
         dtypes=[gates.dtype] * 2,
@@ -71,11 +71,11 @@ def expand_recurrences(model: ModelProto) -> int:
     """Replaces the placeholders of `scan_layers` by `Scan`, in place; returns how many there were."""
     count = 0
     for index, node in enumerate(list(model.graph.node)):
-        if node.domain == _DOMAIN:
+        if node.domain == MARKS:
             model.graph.node.remove(node)
             model.graph.node.insert(index, _scan(model.graph, node))
             count += 1
-    kept = [opset for opset in model.opset_import if opset.domain != _DOMAIN]
+    kept = [opset for opset in model.opset_import if opset.domain != MARKS]
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return count

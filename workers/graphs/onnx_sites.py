@@ -10,12 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from onnx import ModelProto
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from workers.graphs.reexport import dimensions, user_inputs
 
-__all__ = ["Site", "Sizes", "contrib", "standard"]
+__all__ = ["MARKS", "Site", "Sizes", "contrib", "drop_keepers", "kept", "standard"]
+
+MARKS = "burnish"
+"""Domain of operators that stand for something until the model is ONNX; none is left in the file."""
 
 Shape = Sequence[int | torch.SymInt]
 
@@ -36,6 +40,26 @@ def standard(
     """One call of an ONNX operator that no torch operator is exported as."""
     found: torch.Tensor = torch.onnx.ops.symbolic(operator, inputs, attributes, dtype=dtype, shape=shape)
     return found
+
+
+def kept(constant: torch.Tensor) -> torch.Tensor:
+    """The constant itself, hidden from the exporter, which would compute what is made of it and store that instead."""
+    found: torch.Tensor = torch.onnx.ops.symbolic(
+        f"{MARKS}::Keep", (constant,), {}, dtype=constant.dtype, shape=constant.shape, version=1
+    )
+    return found
+
+
+def drop_keepers(model: ModelProto) -> None:
+    """Takes out, in place, what `kept` put in."""
+    names: dict[str, str] = {}
+    for node in list(model.graph.node):
+        if node.domain == MARKS and node.op_type == "Keep":
+            names[node.output[0]] = node.input[0]
+            model.graph.node.remove(node)
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = names.get(name, name)
 
 
 class Sizes:

@@ -11,7 +11,7 @@ import torch
 
 from workers.graphs.low_bit import LowBitWeight
 from workers.graphs.onnx_packing import as_bytes, stored_bits
-from workers.graphs.onnx_sites import standard
+from workers.graphs.onnx_sites import kept, standard
 
 __all__ = ["float_rows", "packed_codes", "packed_zeros", "unpacked", "zero_of"]
 
@@ -38,6 +38,7 @@ def packed_zeros(weight: LowBitWeight) -> torch.Tensor:
 
 def unpacked(packed: torch.Tensor, bits: int, columns: int) -> torch.Tensor:
     """The uint8 codes, (outputs, columns), of `packed_codes`."""
+    packed = kept(packed)
     if bits == 8:
         return packed
     shape = (*packed.shape, 1)
