@@ -40,6 +40,7 @@ def add_pass(page: Page, name: str) -> None:
     page.get_by_role("button", name="Add", exact=True).click()
 
 
+@pytest.mark.timeout(600)
 def test_from_two_files_to_a_verdict(form: Page, working: Site, model_bytes: bytes, data_bytes: bytes) -> None:
     upload(form, "model", "fresh", model_bytes)
     expect(form.locator("#model option:checked")).to_contain_text("fresh:1 · 5,764 parameters")
@@ -51,10 +52,13 @@ def test_from_two_files_to_a_verdict(form: Page, working: Site, model_bytes: byt
     form.get_by_role("button", name="Submit the job").click()
     form.wait_for_url(re.compile(r"/jobs/job_"))
     expect(form.locator("h1")).to_contain_text("fresh:1")
-    job = form.context.request.get(
-        form.url.replace("/jobs/", "/v1/jobs/"), headers={"Accept": "application/json"}
-    ).json()
-    assert job["spec"]["recipe"]["target"]["backend"] == "onnxruntime"
+    job = working.client.wait(form.url.rpartition("/")[2])
+    assert job.verdict is not None, job.error
+    assert job.spec.recipe.target.backend == "onnxruntime"
+    expect(form.locator("#main")).to_contain_text(job.verdict.sentence)
+    form.goto("/models/fresh")
+    way = form.locator(".way").filter(has_text="quantize").first
+    expect(way).to_have_text(re.compile(r"upload.*capture.*quantize.*lower@onnxruntime.*\.onnx", re.S))
 
 
 def test_what_the_form_says_is_written_as_yaml(form: Page) -> None:
