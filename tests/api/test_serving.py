@@ -88,6 +88,22 @@ def test_a_large_upload_is_streamed_with_little_memory_chunked_and_by_length(ser
     assert server.memory() - before < 100 * 10**6
 
 
+def test_an_upload_in_parts_takes_little_memory_too(server: Serving) -> None:
+    data = b"".join(zeros(100))
+    before = server.memory()
+    order = {"kind": "dataset", "name": "parts", "size": len(data)}
+    upload = httpx.post(f"{server.url}/v1/uploads", json=order).json()
+    size = upload["part_size"]
+    for number in range(1, upload["part_count"] + 1):
+        part = data[(number - 1) * size : number * size]
+        sent = httpx.put(f"{server.url}/v1/uploads/{upload['id']}/parts/{number}", content=part, timeout=120)
+        assert sent.status_code == 200, sent.text
+    made = httpx.post(f"{server.url}/v1/uploads/{upload['id']}/complete", timeout=120)
+    assert (made.status_code, made.json()["size"]) == (201, len(data))
+    assert made.json()["digest"] == hashlib.sha256(data).hexdigest()
+    assert server.memory() - before < 60 * 10**6
+
+
 def test_an_upload_that_breaks_off_leaves_no_row_and_no_blob(server: Serving) -> None:
     blobs_before = sorted(server.stored())
     rows_before = httpx.get(f"{server.url}/v1/datasets").json()
