@@ -104,7 +104,7 @@ def tokens(batch: int = 8, length: int = 10) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("bits", "group", "symmetric", "batch"),
-    [(8, None, True, 8), (4, 32, False, 1), (3, None, False, 1), (2, None, True, 1)],
+    [(8, None, True, 8), (4, 32, False, 1), (2, None, False, 1)],
 )
 def test_few_bits_agree_with_the_program_at_every_batch(
     bits: int, group: int | None, symmetric: bool, batch: int, tmp_path: Path
@@ -179,7 +179,7 @@ def test_few_bit_floats_agree_with_the_program_and_are_stored_as_such(kind: str,
 @pytest.mark.parametrize("kind", ["bfloat16", "float16"])
 def test_half_precision_is_stored_and_computed_in_float(kind: Precision, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    base = exported(Stack(outputs=32), tokens())
+    base = exported(nn.Sequential(nn.Embedding(60, 48), nn.Conv1d(10, 8, 3), nn.ReLU(), nn.Linear(46, 5)), tokens())
     module = copy.deepcopy(base.module(check_guards=False))
     assert isinstance(module, GraphModule)
     make_half(module, getattr(torch, kind))
@@ -191,7 +191,8 @@ def test_half_precision_is_stored_and_computed_in_float(kind: Precision, tmp_pat
 
 def test_the_same_program_gives_the_same_bytes(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    program = low_bit(exported(Stack(hidden=8, outputs=16), tokens()), tokens(), bits=4, group=32)
+    module = nn.Sequential(nn.Embedding(60, 48), nn.Linear(48, 64), nn.Flatten(), nn.Linear(640, 16))
+    program = low_bit(exported(module, tokens()), tokens(), bits=4, group=32)
     paths = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -224,8 +225,5 @@ def test_the_result_of_a_sample_does_not_depend_on_its_neighbours(tmp_path: Path
 
 def test_four_bits_take_a_seventh_of_the_file(tmp_path: Path) -> None:
     x = torch.randn(8, 512)
-    program = exported(nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 512)), x)
-    sizes = []
-    for variant in (program, low_bit(program, x, bits=4, group=128)):
-        sizes.append(lowered(variant, tmp_path, x)[0].stat().st_size)
-    assert sizes[0] > 7 * sizes[1]
+    program = low_bit(exported(nn.Sequential(nn.Linear(512, 512), nn.ReLU()), x), x, bits=4, group=128)
+    assert lowered(program, tmp_path, x)[0].stat().st_size < 4 * 512 * 512 / 7
