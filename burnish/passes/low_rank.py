@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from burnish.passes.base import Need, PassSettings
+from burnish.passes.prune import Prune
 
 __all__ = ["LowRank"]
 
@@ -37,3 +38,8 @@ class LowRank(PassSettings):
 
     def least_size_factor(self) -> float:
         return min([1.0 - self.ratio, *(1.0 - ratio for ratio in self.layers.values())]) * 0.5
+
+    def conflict_with(self, earlier: PassSettings) -> str | None:
+        if isinstance(earlier, Prune) and earlier.kind != "structured":
+            return "Two factors of a sparse matrix are dense, so the zeros would be lost. Leave one of the two out."
+        return None

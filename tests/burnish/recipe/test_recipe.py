@@ -64,7 +64,7 @@ def test_every_fault_is_listed_with_its_path() -> None:
 
 
 def test_an_unknown_pass_names_the_passes_there_are() -> None:
-    assert "prune, distill, quantize" in faults_of({"passes": [{"bogus": {}}]})["/recipe/passes/0"].message
+    assert ", ".join(PASSES) in faults_of({"passes": [{"bogus": {}}]})["/recipe/passes/0"].message
 
 
 def test_an_unknown_setting_is_a_fault_not_a_silent_default() -> None:
@@ -91,6 +91,27 @@ def test_a_pass_that_may_stand_only_once_is_told_to_leave() -> None:
 def test_every_pair_of_passes_has_an_order_in_which_both_may_stand() -> None:
     for first, second in itertools.combinations(PASSES.values(), 2):
         assert second.may_follow(first) or first.may_follow(second)
+
+
+def in_order(*names: str) -> bool:
+    """True if the recipe takes these passes in this order."""
+    try:
+        Recipe.parse({"passes": list(names)})
+    except InvalidSpec:
+        return False
+    return True
+
+
+def test_every_ordered_pair_is_taken_or_refused_as_the_relation_says() -> None:
+    for first, second in itertools.permutations(PASSES, 2):
+        assert in_order(first, second) == PASSES[second].may_follow(PASSES[first]), (first, second)
+        assert in_order(first, second) or in_order(second, first)
+
+
+def test_the_order_of_three_follows_from_that_of_pairs() -> None:
+    for names in itertools.permutations(PASSES, 3):
+        pairs = itertools.combinations(names, 2)
+        assert in_order(*names) == all(PASSES[later].may_follow(PASSES[first]) for first, later in pairs), names
 
 
 def test_the_order_rules_name_only_passes_that_exist() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from burnish.passes import LowRank
+from burnish.passes import LowRank, Prune
 from tests import models
 from tests.workers.quantized import calibration, context, export
 from workers.passes.base import Applied
@@ -117,6 +117,11 @@ def test_patterns_name_other_ratios() -> None:
     applied = factorize(program, *models.example("mlp", 32), layers={"*": 0.0})
     assert applied.program is program
     assert {layer.reason for layer in applied.layers} == {"the settings leave it alone"}
+
+
+def test_after_sparse_weights_it_is_refused_since_it_would_lose_them() -> None:
+    assert "zeros would be lost" in str(LowRank().conflict_with(Prune(kind="unstructured")))
+    assert LowRank().conflict_with(Prune()) is None
 
 
 def test_a_model_without_layers_is_refused() -> None:
