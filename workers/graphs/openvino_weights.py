@@ -103,7 +103,8 @@ def put_weights(model: openvino.Model, weights: Mapping[str, GroupedWeight]) -> 
 def _widened(weight: GroupedWeight) -> openvino.Node:
     rows, columns = weight.codes.shape
     groups = weight.scales.shape[1]
-    kind = np.float16 if np.all((weight.scales >= _SCALES[0]) & (weight.scales <= _SCALES[1])) else np.float32
+    sizes = np.abs(weight.scales)
+    kind = np.float16 if np.all((sizes >= _SCALES[0]) & (sizes <= _SCALES[1])) else np.float32
     wide = openvino.Type(kind)
     codes, zeros = _integers(weight)
     value = opset13.convert(_constant(*codes, (rows, groups, columns // groups)), wide)

@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 from burnish.passes import Distill
 from tests import models
 from tests.workers.passes.coupled_nets import NETS, Net, context, export, image, prune, rows
-from workers.graphs.batch_norms import batch_norms, recalibrate
 from workers.checkpoint import Checkpoint
+from workers.graphs.batch_norms import batch_norms, recalibrate
 from workers.passes.base import Applied, PassContext, Samples
 from workers.passes.distill import DistillPass
 from workers.passes.distill_data import Mixture
