@@ -2,8 +2,22 @@
 
 from burnish.capture import capture
 from burnish.client import Client
-from burnish.passes import Distill, Prune, Quantize
+from burnish.passes import Cache, Distill, LowRank, Prune, Quantize, Simplify
 from burnish.recipe import Goal, JobSpec, Recipe, Target
 from burnish.version import __version__
 
-__all__ = ["Client", "Distill", "Goal", "JobSpec", "Prune", "Quantize", "Recipe", "Target", "__version__", "capture"]
+__all__ = [
+    "Cache",
+    "Client",
+    "Distill",
+    "Goal",
+    "JobSpec",
+    "LowRank",
+    "Prune",
+    "Quantize",
+    "Recipe",
+    "Simplify",
+    "Target",
+    "__version__",
+    "capture",
+]
