@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from burnish import Client
 from burnish.local.running import find, stop
 from burnish.resources import JobResource
-from tests.workers.sequences import CharLM, export
+from tests.workers.sequences import export
 from workers.programs import save_program
 
-WINDOW = 64
+WINDOW = 24
+"""Steps. `torch.compile`, the baseline, writes a recurrent layer out step by step, so a long one takes minutes."""
 RECIPE = """
 target: {device: cpu, threads: 1, batch: 1, backend: onnxruntime}
 passes:
@@ -40,15 +42,26 @@ np.save(sys.argv[3], scores)
 """
 
 
+class Generator(nn.Module):
+    """Tokens to the scores of the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.head = nn.Embedding(20, 16), nn.GRU(16, 32, batch_first=True), nn.Linear(32, 20)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rnn(self.embed(tokens))[0][:, -1])  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="module")
-def model() -> CharLM:
+def model() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return CharLM().eval()
+        return Generator().eval()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, model: CharLM) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, model: nn.Module) -> Iterator[Path]:
     """Where the job's files are, with the service that ran it still running."""
     folder = tmp_path_factory.mktemp("carried")
     tokens = torch.randint(0, 20, (40, WINDOW), generator=torch.Generator().manual_seed(1))
@@ -65,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model: CharLM) -> Iterator[
 def told(folder: Path) -> str:
     """What `burnish optimize` printed."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("BURNISH_")}
+    environment["TMPDIR"] = str(folder)  # the host lock of this service, apart from other tests on this machine
     files = [str(folder / name) for name in ("model.pt2", "data.npz", "recipe.yaml", "out")]
     command = ["optimize", files[0], "--data", files[1], "--recipe", files[2], "-o", files[3]]
     done = subprocess.run(
@@ -73,7 +87,7 @@ def told(folder: Path) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -87,7 +101,7 @@ def job(folder: Path, told: str) -> Iterator[JobResource]:
         yield client.job(client.jobs().items[0].id)
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(660)
 def test_a_step_is_faster_than_the_window_and_as_good(job: JobResource) -> None:
     assert job.verdict is not None
     assert job.verdict.outcome == "improved"
@@ -100,12 +114,12 @@ def test_a_step_is_faster_than_the_window_and_as_good(job: JobResource) -> None:
 
 def test_the_pass_tells_what_is_carried(job: JobResource) -> None:
     step = next(step for step in job.steps if step.name == "cache")
-    assert len(step.report["layers"]) == 5
+    assert len(step.report["layers"]) == 1
     assert step.report["figures"]["agreement_db"] > 100
 
 
-def test_the_download_generates_alone_what_the_model_gives(job: JobResource, folder: Path, model: CharLM) -> None:
-    (artifact,) = job.artifacts
+def test_the_download_generates_alone_what_the_model_gives(job: JobResource, folder: Path, model: nn.Module) -> None:
+    artifact = job.artifacts[0]
     assert artifact.name == "model.zip"
     assert "state = model.start(batch=1)" in artifact.usage
     prefix = torch.randint(0, 20, (3, 17), generator=torch.Generator().manual_seed(2))
