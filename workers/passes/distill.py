@@ -15,16 +15,12 @@ from torch.fx import GraphModule
 
 from burnish.passes import Distill
 from workers.graphs.batch_norms import recalibrate
-from workers.graphs.reexport import reexport
+from workers.graphs.own_weights import state, with_own_weights, with_state
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.distill_lesson import Lesson
 from workers.passes.distill_loss import floating
-from workers.programs import batch_range, example_inputs
 
 __all__ = ["DistillPass"]
-
-EXAMPLE_BATCH = 3
-"""Any batch above 1 would do: tracing takes 0 and 1 for constants."""
 
 
 class DistillPass(Pass[Distill]):
@@ -57,7 +53,7 @@ class DistillPass(Pass[Distill]):
         if settings.student is not None:
             assert context.student is not None  # the planner gives it where the settings name one
             program = context.student
-        student = _unlifted(program)
+        student = with_own_weights(program)
         lesson = Lesson(context, settings)
         left = context.checkpoint.read()
         if left is None:
@@ -77,7 +73,7 @@ class DistillPass(Pass[Distill]):
         }
         if best.weights is None:
             return Applied(program, changed=settings.student is not None, figures=figures)
-        return Applied(_with(best.weights, program, context.seed), changed=True, figures=figures)
+        return Applied(with_state(best.weights, program, context.seed), changed=True, figures=figures)
 
 
 @dataclass
@@ -94,7 +90,7 @@ class _Best:
         """Keeps the student's weights if its loss is lower. One that is no number never is."""
         if loss < self.loss or (math.isnan(self.loss) and not math.isnan(loss)):
             self.loss, self.epoch = loss, epoch
-            self.weights = copy.deepcopy(_tensors(student))
+            self.weights = copy.deepcopy(state(student))
 
 
 def _first(program: ExportedProgram, student: GraphModule, lesson: Lesson) -> _Best:
@@ -105,56 +101,25 @@ def _first(program: ExportedProgram, student: GraphModule, lesson: Lesson) -> _B
     best = _Best(before, recalibrated, before)
     best.offer(student, recalibrated, epoch=0)
     if best.weights is None:
-        _copy(_tensors(_unlifted(program)), student)
+        _copy(state(with_own_weights(program)), student)
     return best
 
 
 def _frozen(best: _Best, student: GraphModule, training: dict[str, Any]) -> bytes:
     """All that `_resume` needs, as a file of tensors."""
     content = io.BytesIO()
-    torch.save({"best": asdict(best), "student": _tensors(student), "training": training}, content)
+    torch.save({"best": asdict(best), "student": state(student), "training": training}, content)
     return content.getvalue()
 
 
 def _resume(left: bytes, student: GraphModule) -> tuple[_Best, dict[str, Any]]:
     """Gives `student` the weights it had, and returns the best so far and the state of the training."""
-    state = torch.load(io.BytesIO(left), weights_only=True)
-    _copy(state["student"], student)
-    return _Best(**state["best"]), state["training"]
+    found = torch.load(io.BytesIO(left), weights_only=True)
+    _copy(found["student"], student)
+    return _Best(**found["best"]), found["training"]
 
 
 def _copy(weights: Mapping[str, torch.Tensor], module: GraphModule) -> None:
     with torch.no_grad():
-        for name, tensor in _tensors(module).items():
+        for name, tensor in state(module).items():
             tensor.copy_(weights[name])
-
-
-def _unlifted(program: ExportedProgram) -> GraphModule:
-    """The program as a module with weights of its own; `ExportedProgram.module` shares them."""
-    module = program.module(check_guards=False)
-    assert isinstance(module, GraphModule)
-    owned: dict[int, torch.Tensor] = {}
-    for name, tensor in _tensors(module).items():
-        if id(tensor) not in owned:
-            owned[id(tensor)] = copy.deepcopy(tensor)
-        owner, _, attribute = name.rpartition(".")
-        setattr(module.get_submodule(owner), attribute, owned[id(tensor)])
-    return module
-
-
-def _tensors(module: GraphModule) -> dict[str, torch.Tensor]:
-    """Parameters and buffers; one with two names under both."""
-    return {
-        **dict(module.named_parameters(remove_duplicate=False)),
-        **dict(module.named_buffers(remove_duplicate=False)),
-    }
-
-
-def _with(weights: dict[str, torch.Tensor], program: ExportedProgram, seed: int) -> ExportedProgram:
-    module = _unlifted(program)
-    _copy(weights, module)
-    for node in module.graph.find_nodes(op="get_attr"):
-        if not node.users:
-            module.graph.erase_node(node)  # such as a batch norm's count of batches
-    low, _ = batch_range(program)
-    return reexport(module, program, example_inputs(program, max(low, EXAMPLE_BATCH), seed))
