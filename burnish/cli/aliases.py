@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from burnish.cli.completion import job_ids, model_names
 from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
 from burnish.cli.tables import plain_table
 from burnish.recipe.quantities import format_bytes
@@ -20,7 +21,7 @@ def aliases() -> None:
 
 
 @aliases.command("list")
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @json_option
 @guarded
 def list_(model: str, as_json: bool) -> None:
@@ -41,7 +42,7 @@ def list_(model: str, as_json: bool) -> None:
 
 
 @aliases.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.argument("alias", default="production")
 @json_option
 @guarded
@@ -59,8 +60,8 @@ def show(model: str, alias: str, as_json: bool) -> None:
 
 
 @aliases.command()
-@click.argument("model")
-@click.argument("job")
+@click.argument("model", shell_complete=model_names)
+@click.argument("job", shell_complete=job_ids)
 @click.option("--alias", default="production", show_default=True)
 @click.option("--artifact", help="Candidate or digest; by default the one that the job chose.")
 @click.option("--reason", help="Kept in the history.")
@@ -74,7 +75,7 @@ def promote(model: str, job: str, alias: str, artifact: str | None, reason: str 
 
 
 @aliases.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.argument("alias", default="production")
 @json_option
 @guarded
@@ -86,7 +87,7 @@ def rollback(model: str, alias: str, as_json: bool) -> None:
 
 
 @aliases.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.argument("alias", default="production")
 @limit_option
 @cursor_option
@@ -111,7 +112,7 @@ def history(model: str, alias: str, limit: int, cursor: str | None, as_json: boo
 
 
 @aliases.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.argument("alias", default="production")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
 @click.option("--digest", help="Of what is there: nothing is transferred if the alias still stands for it.")
@@ -124,7 +125,7 @@ def fetch(model: str, alias: str, output: Path, digest: str | None) -> None:
 
 
 @aliases.command("rm")
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @click.argument("alias")
 @guarded
 def remove(model: str, alias: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from burnish.cli.completion import job_ids
 from burnish.cli.console import client, console, guarded
 from burnish.cli.tables import printable
 from burnish.recipe.quantities import format_seconds
@@ -16,7 +17,7 @@ __all__ = ["events"]
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=job_ids)
 @click.option("--after", type=click.IntRange(0), default=0, help="Only events behind the one with this id.")
 @click.option("--json", "as_json", is_flag=True, help="Print the API's own documents, one a line.")
 @guarded

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from burnish.cli.completion import job_ids
 from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
 from burnish.cli.follow import follow
 from burnish.cli.optimize import tell_end
@@ -49,7 +50,7 @@ def jobs(state: str | None, limit: int, cursor: str | None, as_json: bool) -> No
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=job_ids)
 @json_option
 @guarded
 def show(job_id: str, as_json: bool) -> None:
@@ -78,7 +79,7 @@ def _tell(job: JobResource) -> None:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=job_ids)
 @json_option
 @guarded
 def watch(job_id: str, as_json: bool) -> None:
@@ -88,7 +89,7 @@ def watch(job_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=job_ids)
 @json_option
 @guarded
 def cancel(job_id: str, as_json: bool) -> None:
@@ -99,7 +100,7 @@ def cancel(job_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=job_ids)
 @json_option
 @guarded
 def retry(job_id: str, as_json: bool) -> None:
@@ -110,7 +111,7 @@ def retry(job_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=job_ids)
 @click.argument("level", metavar="N", type=click.IntRange(0, 9))
 @json_option
 @guarded
@@ -122,7 +123,7 @@ def priority(job_id: str, level: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=job_ids)
 @click.option("--artifact", help="Name or digest of an artifact; by default the chosen one.")
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder for the file."

@@ -6,8 +6,10 @@ import click
 
 from burnish.cli.aliases import aliases
 from burnish.cli.catalogue import datasets, models, passes, workers
+from burnish.cli.completion import completion
 from burnish.cli.demo import demo
 from burnish.cli.events import events
+from burnish.cli.export import export
 from burnish.cli.jobs import cancel, fetch, jobs, priority, retry, show, watch
 from burnish.cli.optimize import optimize, submit
 from burnish.cli.pins import pin, unpin
@@ -19,8 +21,8 @@ from burnish.version import __version__
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = (
-    optimize, submit, jobs, show, watch, events, cancel, retry, priority, fetch, models, datasets, pin, unpin,
-    schedules, aliases, webhooks, workers, passes, up, down, api, worker, tick, doctor, demo,
+    optimize, submit, jobs, show, watch, events, cancel, retry, priority, fetch, export, models, datasets, pin, unpin,
+    schedules, aliases, webhooks, workers, passes, up, down, api, worker, tick, doctor, completion, demo,
 )  # fmt: skip
 """In the order of the help page."""
 

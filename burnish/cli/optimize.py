@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from burnish.cli.completion import dataset_or_file, model_or_file
 from burnish.cli.console import client, console, guarded, json_option, print_json, status
 from burnish.cli.documents import read_document
 from burnish.cli.follow import follow
@@ -21,8 +22,9 @@ from burnish.resources import JobResource
 __all__ = ["optimize", "submit", "tell_end"]
 
 _OPTIONS = [
-    click.argument("model"),
-    click.option("--data", "data", required=True, help="A .safetensors or .npz file, or the name or id of a dataset."),
+    click.argument("model", shell_complete=model_or_file),
+    click.option("--data", required=True, shell_complete=dataset_or_file,
+                 help="A .safetensors or .npz file, or the name or id of a dataset."),
     click.option("--max-drop", help="Largest loss of quality, like 0.5%."),
     click.option("--max-size", help="Largest artifact, like 2MB."),
     click.option("--max-latency", help="Longest median time of one call, like 5ms."),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from burnish.cli.completion import model_names
 from burnish.cli.console import client, console, guarded, json_option, print_json
 
 __all__ = ["pin", "unpin"]
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @json_option
 @guarded
 def pin(model: str, as_json: bool) -> None:
@@ -21,7 +22,7 @@ def pin(model: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names)
 @json_option
 @guarded
 def unpin(model: str, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.text import Text
 
+from burnish.cli.completion import dataset_names, model_names
 from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
 from burnish.cli.documents import read_document
 from burnish.cli.tables import plain_table
@@ -89,8 +90,8 @@ def history(schedule: str, limit: int, cursor: str | None, as_json: bool) -> Non
 
 @schedules.command()
 @click.argument("name")
-@click.argument("model")
-@click.option("--data", required=True, help="Name or id of an uploaded dataset.")
+@click.argument("model", shell_complete=model_names)
+@click.option("--data", required=True, shell_complete=dataset_names, help="Name or id of an uploaded dataset.")
 @click.option("--cron", help="Five fields, like '0 3 * * *'.")
 @click.option("--timezone", help="Of the cron expression, like Europe/Berlin.  [default: UTC]")
 @click.option("--every", help="An interval, like 6h.")
