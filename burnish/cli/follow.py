@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
+
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from burnish.cli.console import status
-from burnish.cli.tables import STATE_MARKS, step_line
+from burnish.cli.tables import step_line
+from burnish.cli.tree import tree
 from burnish.client import Client
-from burnish.recipe.quantities import format_seconds
 from burnish.resources import JobResource
 
 __all__ = ["follow"]
 
+_REDRAWS = 4
+"""A second, so that times run on between two changes of the job."""
+_INTERRUPTED = 130
+
 
 def follow(client: Client, job_id: str) -> JobResource:
-    """Shows progress on standard error until the job is finished, and returns it."""
-    return _live(client, job_id) if status.is_terminal else _lines(client, job_id)
+    """Shows progress on standard error until the job is finished, and returns it.
+
+    Ctrl-C ends the process and leaves the job running; how to follow it again is printed.
+    """
+    live = status.is_terminal and not status.is_dumb_terminal
+    try:
+        return _live(client, job_id) if live else _lines(client, job_id)
+    except KeyboardInterrupt:
+        again = f"Follow it with `burnish watch {job_id}`, stop it with `burnish cancel {job_id}`."
+        status.print(f"\nJob {job_id} goes on. {again}", soft_wrap=True, markup=False)
+        sys.exit(_INTERRUPTED)
+
+
+class _Picture:
+    """The newest state of the job, drawn anew at each refresh."""
+
+    def __init__(self, job: JobResource) -> None:
+        self.job = job
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield tree(self.job, width=options.max_width, height=console.height - 1, now=datetime.now(UTC))
 
 
 def _live(client: Client, job_id: str) -> JobResource:
-    with Live(console=status, refresh_per_second=8, transient=True) as live:
-        for job in client.watch(job_id):
-            live.update(_tree(job))
-    return job
-
-
-def _tree(job: JobResource) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for step in job.steps:
-        running = step.state == "leased"
-        table.add_row(
-            Text(
-                STATE_MARKS[step.state],
-                style={"done": "green", "failed": "red", "leased": "cyan"}.get(step.state, "dim"),
-            ),
-            Text(step.name, style="" if running else "dim"),
-            ProgressBar(total=1.0, completed=step.progress, width=20) if running else Text("cache" if step.hit else ""),
-            Text(step.doing or "" if running else format_seconds(step.seconds) if step.seconds else "", style="dim"),
-        )
-    return table
+    changes = client.watch(job_id)
+    picture = _Picture(next(changes))
+    with Live(picture, console=status, refresh_per_second=_REDRAWS) as live:
+        for job in changes:
+            picture.job = job
+        live.refresh()
+    return picture.job
 
 
 def _lines(client: Client, job_id: str) -> JobResource:

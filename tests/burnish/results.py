@@ -34,7 +34,8 @@ def job(*steps: StepResource, state: str = "running", result: Verdict | None = N
     return JobResource.model_validate({
         "id": "job_1", "state": "succeeded" if result else state, "model": "net:1", "dataset": "samples", "priority": 5,
         "outcome": result.outcome if result else None, "speedup": 4.0 if result else None, "drop": None,
-        "created_at": BEGAN, "started_at": BEGAN, "finished_at": BEGAN + timedelta(minutes=1) if result else None,
+        "created_at": BEGAN, "started_at": None if state == "queued" else BEGAN,
+        "finished_at": BEGAN + timedelta(minutes=1) if result else None,
         "links": {}, "spec": spec, "model_id": "mdl_1", "dataset_id": "data_1", "progress": 0.5, "steps": steps,
         "verdict": result, "artifacts": [chosen.artifact] if chosen and chosen.artifact else [], "error": None,
     })  # fmt: skip
