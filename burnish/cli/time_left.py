@@ -6,7 +6,7 @@ Rules, for each step that has not ended:
 2. A pass of the recipe: what the pre-flight measured on a few samples, scaled to all of them.
 3. Any other: the mean time of the steps of its kind that this job has had.
 4. Of 2 and 3, what a running step has had already is taken off. One that takes longer than that is not known.
-5. What none of these tells is not known, and named.
+5. What none of these tells is not known, and named. Where that is more than half of the steps, no time is said at all.
 
 Steps are added up as if each ran alone: how many run side by side is the fleet's affair.
 """
@@ -35,12 +35,14 @@ class TimeLeft:
     """Of the steps that can be estimated."""
     unknown: tuple[str, ...]
     """Kinds of steps that can't: `lower`, `measure`, …"""
+    telling: bool = True
+    """False if more steps can't be estimated than can (rule 5)."""
 
     def lines(self) -> list[str]:
         """`about 2 min left` and `not counted: lower, measure (not known yet)`; none if nothing is left."""
         if not self.seconds and not self.unknown:
             return []
-        if not self.seconds:
+        if not self.seconds or not self.telling:
             return ["time left: not known yet"]
         others = [f"not counted: {', '.join(self.unknown)} (not known yet)"] if self.unknown else []
         return [f"about {duration(self.seconds)} left", *others]
@@ -49,7 +51,7 @@ class TimeLeft:
 def time_left(job: JobResource, now: datetime) -> TimeLeft:
     """The estimate at a moment, by the rules above."""
     promised, usual = _promised(job), _usual(job.steps)
-    seconds, unknown = 0.0, []
+    seconds, known, unknown = 0.0, 0, []
     for step in job.steps:
         if step.state in _ENDED:
             continue
@@ -57,8 +59,8 @@ def time_left(job: JobResource, now: datetime) -> TimeLeft:
         if left is None:
             unknown.append(step.op.removeprefix("pass:"))
         else:
-            seconds += left
-    return TimeLeft(seconds, tuple(dict.fromkeys(unknown)))
+            seconds, known = seconds + left, known + 1
+    return TimeLeft(seconds, tuple(dict.fromkeys(unknown)), telling=len(unknown) <= known)
 
 
 def duration(seconds: float) -> str:

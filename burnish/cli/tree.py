@@ -126,11 +126,13 @@ def _branch(branch: _Branch, level: int, last: bool, width: int, now: datetime) 
     if not branch.title:
         yield from (_step(step, step.name, twig, width, now) for step in branch.steps)
         return
-    if (level >= 1 and branch.ended) or (level >= 2 and not branch.begun):
+    steps = [step for step in branch.steps if level < 3 or step.state == "leased"]
+    if (level >= 1 and branch.ended) or (level >= 2 and not branch.begun) or not steps:
         yield _line(twig, branch.word, branch.title, _counted([branch]), width)
         return
-    yield Text.assemble((twig, "dim"), (branch.title, "bold"))
-    steps = [step for step in branch.steps if level < 3 or step.state == "leased"]
+    ended = sum(step.state in _ENDED for step in branch.steps)
+    hidden = f"  {ended} of {len(branch.steps)} steps" if len(steps) < len(branch.steps) else ""
+    yield Text.assemble((twig, "dim"), (branch.title, "bold"), (hidden, "dim"))
     for number, step in enumerate(steps, 1):
         guide = below + ("└─ " if number == len(steps) else "├─ ")
         yield _step(step, step.name.rpartition("/")[2], guide, width, now)

@@ -36,7 +36,8 @@ def test_what_a_running_step_has_had_is_taken_off() -> None:
 
 
 def test_one_that_takes_longer_than_estimated_is_not_known() -> None:
-    assert _after(40, _preflight(10.0), step("prune", "pass:prune", "leased")) == TimeLeft(0.0, ("prune",))
+    found = _after(40, _preflight(10.0), step("prune", "pass:prune", "leased"))
+    assert (found.seconds, found.unknown) == (0.0, ("prune",))
 
 
 def test_other_steps_take_as_long_as_their_kind_on_their_backend_did() -> None:
@@ -63,6 +64,12 @@ def test_the_words_say_about_and_name_what_is_not_counted() -> None:
     ]  # fmt: skip
     assert TimeLeft(0.0, ("capture",)).lines() == ["time left: not known yet"]
     assert TimeLeft(0.0, ()).lines() == []
+
+
+def test_where_most_is_not_known_no_time_is_said() -> None:
+    steps = step("capture", "capture", "leased", progress=0.5), step("split", "split"), step("measure", "measure")
+    assert _after(20, *steps).lines() == ["time left: not known yet"]
+    assert _after(20, *steps[:2]).lines() == ["about 20 s left", "not counted: split (not known yet)"]
 
 
 @pytest.mark.parametrize(

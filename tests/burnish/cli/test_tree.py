@@ -89,6 +89,7 @@ def test_a_low_terminal_folds_what_has_ended_then_what_waits_then_all_but_what_r
     assert [line for line in only if "distill" in line and "running" in line]
     assert not [line for line in only if "lower@inductor" in line]
     assert len(only) <= 9
+    assert "├─ prune+distill  1 of 4 steps" in only
 
 
 def test_a_search_of_many_variants_fits_and_says_that_it_may_grow() -> None:
