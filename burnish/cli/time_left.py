@@ -2,7 +2,8 @@
 
 Rules, for each step that has not ended:
 
-1. One that runs and has told how far it is: its own time so far, scaled to the whole.
+1. A pass or a measurement that runs and has told how far it is: its own time so far, scaled to the whole. They count
+   their work; what other steps tell marks the part they are in, however long that takes.
 2. A pass of the recipe: what the pre-flight measured on a few samples, scaled to all of them.
 3. Any other: the mean time of the steps of its kind that this job has had.
 4. Of 2 and 3, what a running step has had already is taken off. One that takes longer than that is not known.
@@ -24,6 +25,7 @@ __all__ = ["TimeLeft", "duration", "time_left"]
 
 _TELLING = 0.05
 """Progress from which it says something of the whole."""
+_COUNTING = ("pass:", "measure")
 _ENDED = frozenset({"done", "failed", "canceled"})
 
 
@@ -73,7 +75,7 @@ def duration(seconds: float) -> str:
 
 def _left(step: StepResource, whole: float | None, now: datetime) -> float | None:
     had = max((now - step.started_at).total_seconds(), 0.0) if step.state == "leased" and step.started_at else 0.0
-    if had and step.progress >= _TELLING:  # rule 1
+    if had and step.progress >= _TELLING and step.op.startswith(_COUNTING):  # rule 1
         return had * (1.0 - step.progress) / step.progress
     return None if whole is None or had > whole else whole - had
 

@@ -31,6 +31,11 @@ def test_a_step_that_tells_how_far_it_is_is_scaled_by_that() -> None:
     assert _after(20, _preflight(10.0), running).seconds == pytest.approx(60.0)
 
 
+def test_a_step_that_only_marks_its_parts_is_not_scaled() -> None:
+    done = step("as-is/lower@inductor", "lower", "done", seconds=20.0)
+    assert _after(5, done, step("lower@inductor", "lower", "leased", progress=0.1)) == TimeLeft(15.0, ())
+
+
 def test_what_a_running_step_has_had_is_taken_off() -> None:
     assert _after(4, _preflight(10.0), step("prune", "pass:prune", "leased")) == TimeLeft(6.0, ())
 
@@ -67,7 +72,7 @@ def test_the_words_say_about_and_name_what_is_not_counted() -> None:
 
 
 def test_where_most_is_not_known_no_time_is_said() -> None:
-    steps = step("capture", "capture", "leased", progress=0.5), step("split", "split"), step("measure", "measure")
+    steps = step("measure", "measure", "leased", progress=0.5), step("split", "split"), step("capture", "capture")
     assert _after(20, *steps).lines() == ["time left: not known yet"]
     assert _after(20, *steps[:2]).lines() == ["about 20 s left", "not counted: split (not known yet)"]
 
