@@ -1,0 +1,1 @@
+"""Every technique on every kind of model: works or refused with its reason, quality, size, speed."""
