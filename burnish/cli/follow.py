@@ -52,6 +52,7 @@ def _live(client: Client, job_id: str) -> JobResource:
         for job in changes:
             picture.job = job
         live.refresh()
+    status.print()
     return picture.job
 
 

@@ -6,9 +6,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from burnish.recipe.quantities import format_bytes, format_fraction, format_seconds
+from burnish.cli.candidates import Candidates
+from burnish.recipe.quantities import format_bytes, format_seconds
 from burnish.resources import JobResource, StepResource
-from burnish.results import Candidate, Estimate, Verdict
+from burnish.results import Verdict
 
 __all__ = [
     "STATE_MARKS",
@@ -42,18 +43,7 @@ def verdict_table(job: JobResource) -> RenderableType:
         return Text(f"Job {job.id} is {job.state}: no verdict yet.")
     style = {"improved": "green", "no_gain": "yellow", "target_missed": "yellow"}[verdict.outcome]
     headline = Text.assemble((verdict.outcome.replace("_", " "), f"bold {style}"), "  ", verdict.sentence)
-    return Group(headline, "", _candidates(verdict), *_refused(verdict), _environment(verdict), *_limits(verdict))
-
-
-def _candidates(verdict: Verdict) -> Table:
-    table = plain_table()
-    table.add_column("candidate", no_wrap=True)
-    for title in ("median", "p95", "× eager", "× compiled", "quality", "drop", "size"):
-        table.add_column(title, justify="right", overflow="fold")
-    for candidate in verdict.candidates:
-        if not candidate.refused:
-            table.add_row(*_row(candidate), style="bold" if candidate.name == verdict.chosen else "")
-    return table
+    return Group(headline, "", Candidates(verdict), *_refused(verdict), _environment(verdict), *_limits(verdict))
 
 
 def _refused(verdict: Verdict) -> list[Text]:
@@ -62,24 +52,6 @@ def _refused(verdict: Verdict) -> list[Text]:
         for candidate in verdict.candidates
         if candidate.refused
     ]
-
-
-def _row(candidate: Candidate) -> list[str]:
-    latency, quality = candidate.latency, candidate.quality
-    return [
-        candidate.name,
-        format_seconds(latency.median.value) if latency else "",
-        format_seconds(latency.p95) if latency else "",
-        _ratio(candidate.speedup_over_eager),
-        _ratio(candidate.speedup_over_compiled),
-        format_fraction(quality.value) if quality else "",
-        format_fraction(quality.drop.value) if quality else "",
-        format_bytes(candidate.artifact.size) if candidate.artifact else "",
-    ]
-
-
-def _ratio(estimate: Estimate | None) -> str:
-    return f"{estimate.value:.2f} ({estimate.low:.2f}–{estimate.high:.2f})" if estimate else ""
 
 
 def _environment(verdict: Verdict) -> Text:
