@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 Scalar = str | float | int | bool
-_POINT = "0."
 
 
 def verdict_of(job: JobResource) -> Verdict:
@@ -68,7 +67,9 @@ def candidate_figures(candidate: Candidate) -> dict[str, float]:
     if latency := candidate.latency:
         found |= _interval("latency_median_seconds", latency.median)
         found["latency_p95_seconds"] = latency.p95
-        found |= {f"latency_q{share.removeprefix(_POINT)}_seconds": value for share, value in latency.quantiles.items()}
+        found |= {
+            f"latency_q{round(100 * float(share)):02}_seconds": value for share, value in latency.quantiles.items()
+        }
     for other in ("eager", "compiled", "champion"):
         if estimate := getattr(candidate, f"speedup_over_{other}"):
             found |= _interval(f"speedup_over_{other}", estimate)

@@ -31,12 +31,12 @@ def test_a_candidate_has_its_median_with_interval_and_both_speed_ups() -> None:
     assert found["size_bytes"] == 382_000
 
 
-def test_quantiles_are_named_without_points() -> None:
+def test_quantiles_are_named_by_their_percentage() -> None:
     latency = Latency(
         median=Estimate(value=1.0, low=1.0, high=1.0), p95=2.0, rounds=1, calls=1, quantiles={"0.05": 1, "0.5": 1}
     )
     found = candidate_figures(Candidate(name="a", variant="a", backend="eager", latency=latency))
-    assert {"latency_q05_seconds", "latency_q5_seconds"} <= set(found)
+    assert {"latency_q05_seconds", "latency_q50_seconds"} <= set(found)
 
 
 def test_what_was_not_measured_is_left_out_of_the_figures() -> None:
