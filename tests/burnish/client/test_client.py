@@ -9,6 +9,8 @@ import pytest
 
 from burnish import Client, Goal, Prune, Quantize, Recipe
 from burnish.errors import BlobCorrupt, Conflict, InvalidModel, InvalidSpec, NotFound, Unauthorized, Unavailable
+from burnish.passes import PASSES
+from burnish.recipe import BACKENDS
 from burnish.resources import JobResource
 from burnish.results import Artifact
 from storage import computations
@@ -120,7 +122,7 @@ def test_a_job_without_artifact_has_nothing_to_fetch(served: Served, job: JobRes
 
 def test_the_catalogue_and_the_fleet_can_be_read(served: Served) -> None:
     with Client() as client:
-        assert {"prune", "distill", "quantize", "inductor", "onnxruntime"} == {i.name for i in client.passes().items}
+        assert {item.name for item in client.passes().items} == {*PASSES, *BACKENDS}
         assert [worker.device for worker in client.workers().items] == ["cpu"]
 
 
