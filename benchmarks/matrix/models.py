@@ -153,7 +153,7 @@ def _speech_dnn(zoo: Zoo, folder: Path) -> None:
             for speed in (140, 180):
                 clean = spoken(place, word, VOICES[voice], speed)
                 for _ in range(4):
-                    noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
+                    noisy = clean + 0.25 * torch.randn(clean.shape, generator=generator)
                     heard.append(_resized(torch.log(mel(noisy) + 1e-4)))
                     labels.append(label)
                     voices.append(voice)
