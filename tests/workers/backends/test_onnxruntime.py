@@ -17,6 +17,7 @@ from tests import models
 from tests.workers.quantized import THIRD_PARTY, calibration, export, quantize, quantized, sqnr
 from workers.backends import onnxruntime as module_under_test
 from workers.backends.onnxruntime import OnnxRuntime
+from workers.programs import example_inputs
 from workers.standalone.load_onnxruntime import load
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
@@ -26,7 +27,8 @@ ROUNDING_DB = 40.0
 
 
 def lower(program: ExportedProgram, folder: Path, *inputs: torch.Tensor) -> Path:
-    return OnnxRuntime().lower(program, Target(), calibration(*inputs), folder).path
+    given = inputs or example_inputs(program, batch=4, seed=0)
+    return OnnxRuntime().lower(program, Target(), calibration(*given), folder).path
 
 
 @pytest.fixture(scope="module")
