@@ -93,7 +93,11 @@ def _outcome(
         program = made.outputs["program"]
     if cell.passes and not any(report["changed"] for report in reports):
         reasons = dict.fromkeys(reason for report in reports for reason in report["reasons"])
-        return {"state": "refused", "reason": "Nothing to do. " + (" ".join(reasons) or "No layer is of a kind it treats."), "passes": reports}
+        return {
+            "state": "refused",
+            "reason": "Nothing to do. " + (" ".join(reasons) or "No layer is of a kind it treats."),
+            "passes": reports,
+        }
     lowered = {name: _lowered(name, given, program, scratch / name, kept) for name in todo}
     backends: dict[str, Any] = {**known, **lowered}
     return {**_verdict(backends), "passes": reports, "backends": backends}

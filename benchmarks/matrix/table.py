@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,8 +66,11 @@ def _counted(have: Mapping[tuple[str, str], Mapping[str, Any]], cells: int) -> s
         f"{states.count('works')} work, {states.count('nothing to do')} find nothing to do, "
         f"{states.count('refused')} are refused with a reason and {states.count('failed')} fail"
     )
+    tried = Counter(backend for record in have.values() for backend in record.get("backends", {}))
+    backends = ", ".join(f"{backend} for {count}" for backend, count in sorted(tried.items()))
     return (
         f"Exported: {len(exported)} models. Cells run: {len(states)} of {cells}, of which {counts}. "
+        f"Backends that were tried: {backends}. "
         f"Of {len(chains)} chains {chains.count('works')} work, {chains.count('refused')} are refused, "
         f"{chains.count('failed')} fail.\n"
     )
@@ -101,7 +105,7 @@ def _short(record: Mapping[str, Any] | None) -> str:
 
 
 def _section(model: Model, mine: Sequence[tuple[Cell, Mapping[str, Any]]], unavailable: str | None) -> str:
-    lines = [f"## {model.name}", "", model.words.capitalize() + ".", ""]
+    lines = [f"## {model.name}", "", f"{model.words[0].upper()}{model.words[1:]}.", ""]
     if unavailable is not None:
         return "\n".join([*lines, f"Not run, since it could not be had: {unavailable}", ""])
     if not mine:
