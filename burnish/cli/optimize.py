@@ -30,7 +30,7 @@ _OPTIONS = [
     click.option("--max-latency", help="Longest median time of one call, like 5ms."),
     click.option("--target", help="Device, and threads behind a colon: cpu:1."),
     click.option("--batch", type=int, help="Samples per call."),
-    click.option("--backend", help="auto (inductor, onnxruntime and openvino are tried), or one of them, eager or executorch."),
+    click.option("--backend", help="auto, inductor, onnxruntime, openvino, eager or executorch."),
     click.option("--recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML or JSON."),
     click.option("--seed", type=int, help="Of everything random."),
     click.option("--priority", type=int, default=5, show_default=True, help="0 runs first, 9 last."),
