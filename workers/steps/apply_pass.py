@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch.export import ExportedProgram
@@ -42,7 +43,7 @@ class ApplyPass(Step):
         program = load_program(context.inputs["program"])
         context.progress(0.0, f"{settings.name}: checking")
         if reasons := self.runner.requires(program, settings):
-            raise UnsupportedModel(" ".join(reasons), cure=f"Leave `{settings.name}` out.", where=settings.name)
+            raise UnsupportedModel(" ".join(reasons), cure=_cure(settings.name, reasons), where=settings.name)
         original = load_program(context.inputs["original"])
         profile, student = context.inputs.get("profile"), context.inputs.get("student")
         applied = self.runner.apply(
@@ -65,6 +66,13 @@ class ApplyPass(Step):
         if calling := applied.calling or read_calling(context.inputs["program"]):
             write_calling(path, calling)
         return Made(outputs={"program": path}, report=_account(applied))
+
+
+def _cure(name: str, reasons: Sequence[str]) -> str:
+    """What to do, unless the reasons say it themselves."""
+    leave_out = f"Leave `{name}` out"
+    said = any(leave_out in reason for reason in reasons)
+    return "Submit the job again with another recipe." if said else f"{leave_out}."
 
 
 def _check_signature(name: str, before: ExportedProgram, applied: Applied) -> None:
