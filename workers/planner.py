@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from burnish.passes import PassSettings
 from burnish.recipe import Backend, JobSpec, Recipe
 from storage.records import Job, Step
 from storage.steps import PlannedStep
@@ -124,11 +125,8 @@ class _Writer:
     def preflight(self) -> None:
         """The chain on a handful of samples: what can't work fails the job at once."""
         inputs = {"program": "capture.program", "calibration": "split.calibration"}
-        if any(settings.wants_profile() for settings in self._recipe.passes):
-            inputs["profile"] = "profile.profile"
         for settings in self._recipe.passes:
-            if (student := settings.wants_student()) is not None:
-                inputs["student"] = f"capture-{student}.program"
+            inputs.update(_asked_for(settings))
         recipe = self._recipe.model_dump(mode="json")
         self.add(
             "preflight",
@@ -145,14 +143,10 @@ class _Writer:
         program = "capture.program"
         for name, settings in zip(_step_names(variant), variant.passes, strict=True):
             inputs = {"program": program, "original": "capture.program", "calibration": "split.calibration"}
-            if settings.wants_profile():
-                inputs["profile"] = "profile.profile"
-            if (student := settings.wants_student()) is not None:
-                inputs["student"] = f"capture-{student}.program"
             self.add(
                 prefix + name,
                 f"pass:{settings.name}",
-                inputs=inputs,
+                inputs={**inputs, **_asked_for(settings)},
                 settings=settings.model_dump(mode="json"),
                 seed=self._recipe.seed,
                 may_fail=not variant.asked,
@@ -208,6 +202,16 @@ class _Writer:
             optional=list(artifacts),
             unless={f"artifact.{name}": f"{prefix}verify@{backend}" for name, backend, prefix in self._contenders},
         )
+
+
+def _asked_for(settings: PassSettings) -> dict[str, str]:
+    """Inputs of a pass that only some settings ask for."""
+    inputs = {}
+    if settings.wants_profile():
+        inputs["profile"] = "profile.profile"
+    if (student := settings.wants_student()) is not None:
+        inputs["student"] = f"capture-{student}.program"
+    return inputs
 
 
 def _step_names(variant: Variant) -> Iterator[str]:

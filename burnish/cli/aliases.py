@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from burnish.cli.completion import job_ids, model_names
-from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
+from burnish.cli.console import (
+    client,
+    console,
+    cursor_option,
+    guarded,
+    json_option,
+    limit_option,
+    print_json,
+    tell_more,
+)
 from burnish.cli.tables import plain_table
 from burnish.recipe.quantities import format_bytes
 from burnish.resources import AliasResource
@@ -106,8 +115,7 @@ def history(model: str, alias: str, limit: int, cursor: str | None, as_json: boo
         made = (item.candidate, item.model_version, item.job, item.reason)
         table.add_row(f"{item.at:%m-%d %H:%M:%S}", item.action.replace("_", " "), *made)
     console.print(table if page.items else "It stood for nothing yet.")
-    if page.next:
-        status.print(f"More with --cursor {page.next}")
+    tell_more(page.next)
     return None
 
 

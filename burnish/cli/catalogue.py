@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
+from burnish.cli.console import (
+    client,
+    console,
+    cursor_option,
+    guarded,
+    json_option,
+    limit_option,
+    print_json,
+    tell_more,
+)
 from burnish.cli.tables import plain_table
 from burnish.recipe.quantities import format_bytes
 from burnish.results import TensorSpec
@@ -117,5 +126,4 @@ def _print(titles: Sequence[str], rows: Iterable[Sequence[str]], cursor: str | N
     for row in rows:
         table.add_row(*row)
     console.print(table if table.row_count else "None yet.")
-    if cursor:
-        status.print(f"More with --cursor {cursor}")
+    tell_more(cursor)

@@ -29,6 +29,7 @@ __all__ = [
     "print_json",
     "settings",
     "status",
+    "tell_more",
 ]
 
 
@@ -63,6 +64,12 @@ def client() -> Client:
     if not chosen.url and find(chosen.data) is None:
         status.print(f"Starting the service on this machine (state in {chosen.data}; stop it with `burnish down`) …")
     return Client()
+
+
+def tell_more(cursor: str | None) -> None:
+    """How to see the next page of a list, if there is one."""
+    if cursor:
+        status.print(f"More with --cursor {cursor}")
 
 
 def print_json(document: BaseModel) -> None:

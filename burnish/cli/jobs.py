@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from burnish.cli.completion import job_ids
-from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
+from burnish.cli.console import (
+    client,
+    console,
+    cursor_option,
+    guarded,
+    json_option,
+    limit_option,
+    print_json,
+    tell_more,
+)
 from burnish.cli.follow import follow
 from burnish.cli.optimize import tell_end
 from burnish.cli.tables import failure_lines, plain_table, steps_table, usage, verdict_table
@@ -44,8 +53,7 @@ def jobs(state: str | None, limit: int, cursor: str | None, as_json: bool) -> No
             f"{job.created_at:%m-%d %H:%M}",
         )
     console.print(table if page.items else "No jobs yet. Submit one with `burnish optimize MODEL --data DATA`.")
-    if page.next:
-        status.print(f"More with --cursor {page.next}")
+    tell_more(page.next)
     return None
 
 

@@ -9,7 +9,16 @@ import click
 from rich.text import Text
 
 from burnish.cli.completion import dataset_names, model_names
-from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
+from burnish.cli.console import (
+    client,
+    console,
+    cursor_option,
+    guarded,
+    json_option,
+    limit_option,
+    print_json,
+    tell_more,
+)
 from burnish.cli.documents import read_document
 from burnish.cli.tables import plain_table
 from burnish.recipe import Trigger
@@ -47,8 +56,7 @@ def list_(limit: int, cursor: str | None, as_json: bool) -> None:
             item.last.outcome if item.last else "",
         )
     console.print(table if page.items else "No schedules yet. Make one with `burnish schedules create`.")
-    if page.next:
-        status.print(f"More with --cursor {page.next}")
+    tell_more(page.next)
     return None
 
 
@@ -83,8 +91,7 @@ def history(schedule: str, limit: int, cursor: str | None, as_json: bool) -> Non
     if as_json:
         return print_json(page)
     _tell_history(page.items)
-    if page.next:
-        status.print(f"More with --cursor {page.next}")
+    tell_more(page.next)
     return None
 
 

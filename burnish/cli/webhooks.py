@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from burnish.cli.console import client, console, cursor_option, guarded, json_option, limit_option, print_json, status
+from burnish.cli.console import (
+    client,
+    console,
+    cursor_option,
+    guarded,
+    json_option,
+    limit_option,
+    print_json,
+    tell_more,
+)
 from burnish.cli.tables import plain_table
 from burnish.resources import DeliveryResource, WebhookResource
 from burnish.webhooks import EVENT_TYPES
@@ -36,8 +45,7 @@ def list_(limit: int, cursor: str | None, as_json: bool) -> None:
     for item in page.items:
         table.add_row(item.id, item.state, item.url, ", ".join(item.types) or "all")
     console.print(table if page.items else "No webhooks yet. Make one with `burnish webhooks create`.")
-    if page.next:
-        status.print(f"More with --cursor {page.next}")
+    tell_more(page.next)
     return None
 
 
@@ -118,8 +126,7 @@ def deliveries(webhook: str, state: str | None, limit: int, cursor: str | None, 
     if as_json:
         return print_json(page)
     _tell_deliveries(page.items)
-    if page.next:
-        status.print(f"More with --cursor {page.next}")
+    tell_more(page.next)
     return None
 
 

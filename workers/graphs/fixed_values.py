@@ -9,7 +9,9 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-__all__ = ["attribute", "evaluate", "fixed_nodes", "is_length_free", "mapped"]
+from workers.graphs.low_bit import stored_tensor
+
+__all__ = ["evaluate", "fixed_nodes", "is_length_free", "mapped"]
 
 _SIZE = torch.ops.aten.sym_size.int
 
@@ -27,13 +29,6 @@ def fixed_nodes(module: GraphModule) -> set[Node]:
     return fixed
 
 
-def attribute(module: torch.nn.Module, node: Node) -> torch.Tensor:
-    """The tensor that a `get_attr` node reads."""
-    owner, _, name = str(node.target).rpartition(".")
-    found: torch.Tensor = getattr(module.get_submodule(owner), name)
-    return found
-
-
 def evaluate(module: GraphModule, node: Node, symbols: Mapping[Any, int], known: dict[Node, Any] | None = None) -> Any:
     """The value of a fixed node.
 
@@ -44,7 +39,7 @@ def evaluate(module: GraphModule, node: Node, symbols: Mapping[Any, int], known:
     known = {} if known is None else known
     if node not in known:
         if node.op == "get_attr":
-            known[node] = attribute(module, node).detach()
+            known[node] = stored_tensor(module, node).detach()
         elif isinstance(value := node.meta.get("val"), torch.SymInt):
             known[node] = substituted(value, symbols)
         else:

@@ -21,7 +21,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 from workers.calling import CarriedTensor, StateContract, StepInput, StepOutput
-from workers.graphs.fixed_values import attribute, fixed_nodes, is_length_free, mapped
+from workers.graphs.fixed_values import fixed_nodes, is_length_free, mapped
+from workers.graphs.low_bit import stored_tensor
 from workers.graphs.reexport import dimensions
 from workers.graphs.step_values import Last, Timed, Value
 from workers.graphs.window import CantCarry, Window
@@ -85,7 +86,7 @@ class StepBuilder:
                     "model with a fixed length."
                 )
             if node.op == "get_attr":
-                self._plain[node] = self.constant(str(node.target), attribute(self.window.module, node))
+                self._plain[node] = self.constant(str(node.target), stored_tensor(self.window.module, node))
             elif node.target is aten.sym_size.int:
                 self._plain[node] = self.size(node.meta["val"])
             else:

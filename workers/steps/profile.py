@@ -15,7 +15,7 @@ from workers.measure.layers import time_calls
 from workers.measure.sensitivity import sensitivities
 from workers.passes.base import Samples
 from workers.profile import LayerProfile, Profile
-from workers.programs import batch_range, flop_counter, load_program, summary
+from workers.programs import batch_range, flop_counter, load_program
 from workers.steps.base import Made, Step, StepContext
 
 __all__ = ["ProfileStep"]
@@ -56,22 +56,22 @@ def profile_of(program: ExportedProgram, samples: Samples, context: StepContext)
     low, high = batch_range(program)
     batch = max(low, context.target.batch if high is None else min(context.target.batch, high))
     times = time_calls(module, _first(samples, batch))
-    many = _samples_for(summary(program)[1], low, high)
+    work = _work(module, _first(samples, low))
+    many = _samples_for(sum(work.values()) // low, low, high)
     errors = sensitivities(
         module, layers, _first(samples, many), lambda share: context.progress(0.2 + 0.8 * share, "rounding each layer")
     )
-    flops = _flops(module, layers, _first(samples, low))
     return Profile(
         layers=tuple(
             LayerProfile(
                 name=layer.name,
                 op=layer.op,
                 parameters=_parameters(module, layer),
-                flops=count // low,
+                flops=work[layer.node] // low,
                 seconds=times.calls[layer.node],
                 errors=error,
             )
-            for layer, count, error in zip(layers, flops, errors, strict=True)
+            for layer, error in zip(layers, errors, strict=True)
         ),
         seconds=times.total,
         batch=batch,
@@ -95,8 +95,8 @@ def _parameters(module: GraphModule, layer: WeightedLayer) -> int:
     return sum(value.numel() for value in inputs if isinstance(value, torch.Tensor))
 
 
-def _flops(module: GraphModule, layers: list[WeightedLayer], inputs: list[torch.Tensor]) -> list[int]:
-    """Of each layer, at the batch of `inputs`."""
+def _work(module: GraphModule, inputs: list[torch.Tensor]) -> dict[Node, int]:
+    """Floating-point operations of each call, at the batch of `inputs`."""
     counts: dict[Node, int] = {}
 
     class Counting(Interpreter):
@@ -108,4 +108,4 @@ def _flops(module: GraphModule, layers: list[WeightedLayer], inputs: list[torch.
 
     with torch.no_grad():
         Counting(module).run(*inputs)
-    return [counts[layer.node] for layer in layers]
+    return counts

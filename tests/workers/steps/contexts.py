@@ -8,11 +8,13 @@ import torch
 
 from burnish.recipe import Target
 from tests import models
+from workers.backends import BACKENDS_BY_NAME
 from workers.datasets import write_samples
 from workers.passes.base import Samples
+from workers.programs import save_program
 from workers.steps.base import StepContext
 
-__all__ = ["context", "heldout"]
+__all__ = ["context", "heldout", "lowered_files"]
 
 
 def heldout(path: Path, name: str = "mlp", count: int = 40, labelled: bool = True) -> Path:
@@ -38,3 +40,18 @@ def context(
         seed=0,
         progress=lambda share, doing: None,
     )
+
+
+def lowered_files(folder: Path) -> dict[str, Path]:
+    """The MLP as a program and as an ONNX file, under names without endings, as blobs are."""
+    program = models.program("mlp")
+    save_program(program, folder / "program")
+    lowered = BACKENDS_BY_NAME["onnxruntime"].lower(
+        program, Target(batch=4), Samples(models.example("mlp"), None), folder
+    )
+    return {
+        "program": folder / "program",
+        "original": folder / "program",
+        "artifact": lowered.path.rename(folder / "artifact"),
+        "heldout": heldout(folder / "heldout"),
+    }

@@ -6,13 +6,10 @@ import pytest
 import torch
 
 from burnish.errors import UnsupportedModel
-from burnish.recipe import Target
 from burnish.results import Quality
 from tests import models
 from tests.workers.quantized import quantize
-from tests.workers.steps.contexts import context, heldout
-from workers.backends import BACKENDS_BY_NAME
-from workers.passes.base import Samples
+from tests.workers.steps.contexts import context, heldout, lowered_files
 from workers.programs import load_program, save_program
 from workers.steps.verify import Verify, in_batches, precision_of
 
@@ -23,18 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The MLP as a program and as an ONNX file, under names without endings, as blobs are."""
-    folder = tmp_path_factory.mktemp("files")
-    program = models.program("mlp")
-    save_program(program, folder / "program")
-    lowered = BACKENDS_BY_NAME["onnxruntime"].lower(
-        program, Target(batch=4), Samples(models.example("mlp"), None), folder
-    )
-    return {
-        "program": folder / "program",
-        "original": folder / "program",
-        "artifact": lowered.path.rename(folder / "artifact"),
-        "heldout": heldout(folder / "heldout"),
-    }
+    return lowered_files(tmp_path_factory.mktemp("files"))
 
 
 def test_a_right_artifact_is_reported_with_its_quality_and_every_check(files: dict[str, Path], tmp_path: Path) -> None:

@@ -4,12 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from burnish.recipe import Target
 from burnish.results import Quality
 from tests import models
-from tests.workers.steps.contexts import context, heldout
-from workers.backends import BACKENDS_BY_NAME
-from workers.passes.base import Samples
+from tests.workers.steps.contexts import context, heldout, lowered_files
 from workers.programs import save_program
 from workers.steps.verify import Verify
 
@@ -20,17 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The MLP as a program and as an ONNX file."""
-    folder = tmp_path_factory.mktemp("files")
-    program = models.program("mlp")
-    save_program(program, folder / "program")
-    lowered = BACKENDS_BY_NAME["onnxruntime"].lower(
-        program, Target(batch=4), Samples(models.example("mlp"), None), folder
-    )
-    return {
-        "original": folder / "program",
-        "artifact": lowered.path.rename(folder / "artifact"),
-        "heldout": heldout(folder / "heldout"),
-    }
+    files = lowered_files(tmp_path_factory.mktemp("files"))
+    return {role: files[role] for role in ("original", "artifact", "heldout")}
 
 
 def test_without_its_program_an_artifact_is_judged_on_held_out_data(files: dict[str, Path], tmp_path: Path) -> None:
