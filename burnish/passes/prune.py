@@ -19,9 +19,11 @@ class PruneSchedule(Document):
     steps: int = Field(ge=2, le=100)
     """After step t of n, the share is ratio · (1 - (1 - t / n)³) (Zhu and Gupta 2017, arXiv:1710.01878)."""
     epochs: int = Field(1, ge=1, le=1000)
-    """Passes over the calibration data after each step, against the original's outputs."""
+    """Passes over the calibration data after each step."""
     learning_rate: float = Field(1e-3, gt=0.0, le=1.0)
     """Peak of the one-cycle schedule of each step."""
+    labels: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of the loss that the dataset's targets have: 0 learns from the original alone, 1 from labels alone."""
 
 
 class Prune(PassSettings):
@@ -52,8 +54,9 @@ class Prune(PassSettings):
     and the norm counts them as zeros, which is right only where the mean of the others is zero."""
     round_to: int = Field(8, ge=1, le=256)
     """Kept channel counts are multiples of this (the vector width that hardware likes), where the ratio allows it."""
-    method: Literal["magnitude", "taylor", "sparsegpt"] = "magnitude"
+    method: Literal["magnitude", "taylor", "movement", "sparsegpt"] = "magnitude"
     """Which single weights become zero. `magnitude`: the smallest; `taylor`: those that change the loss least;
+    `movement`: those that the training of `schedule` moves towards zero (Sanh et al. 2020, arXiv:2005.07683);
     `sparsegpt`: those whose loss the others in their row make up for best (Frantar and Alistarh 2023,
     arXiv:2301.00774)."""
     schedule: PruneSchedule | None = None
@@ -93,8 +96,12 @@ class Prune(PassSettings):
             yield "`method: sparsegpt` chooses within each layer: set `scope: layer`."
         if self.method == "sparsegpt" and self.schedule is not None:
             yield "`method: sparsegpt` prunes at once: leave `schedule` out, and follow with `distill`."
+        if self.method == "movement" and self.kind == "unstructured" and self.schedule is None:
+            yield "`method: movement` follows the training between steps: set `schedule`, such as `{steps: 5}`."
 
     def _two_of_four_faults(self) -> Iterator[str]:
+        if self.method == "movement":
+            yield "`kind: 2:4` prunes at once, and `method: movement` takes steps: set another method or kind."
         if self.ratio != 0.5:
             yield "`kind: 2:4` removes exactly half: leave `ratio` at 0.5, or set `kind: unstructured`."
         if self.scope != "layer":
@@ -106,6 +113,8 @@ class Prune(PassSettings):
 
     def reads(self) -> frozenset[Need]:
         from_data = self.importance == "taylor" or self.method != "magnitude" or self.schedule is not None
+        if self.schedule is not None and self.schedule.labels:
+            return frozenset({"calibration", "labels"})
         return frozenset({"calibration"}) if from_data else self.needs
 
     def shrunk(self) -> Self:

@@ -17,6 +17,7 @@ from workers.passes.distill_data import Inputs, chunks
 from workers.passes.distill_lesson import Lesson
 from workers.passes.kept_zeros import KeptZeros
 from workers.passes.layer_inputs import hessian, walk
+from workers.passes.movement import Movement
 from workers.passes.prunable_weights import PrunableWeight, columns_last, prunable_weights, restored
 from workers.passes.prune_gradients import gradients
 from workers.passes.prune_names import unknown_patterns
@@ -54,20 +55,24 @@ def prune_weights(program: ExportedProgram, settings: Prune, context: PassContex
        each four neighbours along the inputs, of kernels along the input channels of one pixel.
     3. SparseGPT goes through the layers in order and changes the weights that stay, too. Each layer is fitted to what
        it reads once the layers before it are pruned (`workers.passes.sparsegpt`).
-    4. With a schedule the share grows, and the model is trained against the original's outputs after each step, with
-       the zeros held (`workers.passes.distill_lesson`).
+    4. With a schedule the share grows, and the model is trained after each step, against the original's outputs and the
+       labels as asked for, with the zeros held (`workers.passes.distill_lesson`).
+    5. Each step chooses anew: by magnitude or the effect on the loss those of the steps before stay zero, by movement
+       they may return (`workers.passes.movement`).
     """
     module = with_own_weights(program)
     weights = prunable_weights(module, settings)
     chosen = [w for w in weights if w.reason is None and ratio_for(w, settings) > 0.0]
     before = {name: tensor.detach().clone() for name, tensor in state(module).items()}
+    more = dict[str, float]()
     if settings.method == "sparsegpt":
         _fit(module, program, chosen, settings, context)
     elif settings.schedule is None:
         _apply(module, _masks(module, chosen, settings, context, 1.0))
     else:
-        _gradually(module, chosen, settings, settings.schedule, context)
+        more = _gradually(module, chosen, settings, settings.schedule, context)
     layers, figures = report(before, state(module), weights, settings)
+    figures |= more
     context.progress(1.0, "pruned")
     if all(torch.equal(before[name], tensor) for name, tensor in state(module).items()):
         return Applied(program, changed=False, layers=layers, figures=figures)
@@ -115,13 +120,21 @@ def _gradually(
     settings: Prune,
     schedule: PruneSchedule,
     context: PassContext,
-) -> None:
-    lesson = Lesson(context, Distill(epochs=schedule.epochs, learning_rate=schedule.learning_rate))
+) -> dict[str, float]:
+    taught = Distill(epochs=schedule.epochs, learning_rate=schedule.learning_rate, labels=schedule.labels)
+    lesson = Lesson(context, taught)
+    tensors = state(module)
+    movement = Movement({weight: tensors[weight.name] for weight in chosen}) if settings.method == "movement" else None
     for step in range(1, schedule.steps + 1):
         share = 1.0 - (1.0 - step / schedule.steps) ** 3
-        zeros = _apply(module, _masks(module, chosen, settings, context, share))
+        if movement is None:
+            zeros = _apply(module, _masks(module, chosen, settings, context, share))
+        else:
+            movement.prune(least(movement.importance(), settings, share))
+            zeros = movement
         for _, loss in lesson.teach(module, zeros=zeros):
             context.progress(step / schedule.steps, f"{share:.0%} of the zeros, recovered to a loss of {loss:.4g}")
+    return {} if movement is None else {"returned": float(movement.returned)}
 
 
 def _fit(

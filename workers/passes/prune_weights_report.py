@@ -18,6 +18,7 @@ __all__ = ["report"]
 _WORDS = {
     "magnitude": "the smallest weights",
     "taylor": "the weights with the least effect on the loss",
+    "movement": "the weights that training moved least away from zero, or most towards it",
     "sparsegpt": "the weights that the others make up for best, which were changed to do so",
 }
 _GAIN = {

@@ -20,6 +20,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "unstructured", "method": "sparsegpt", "schedule": {"steps": 4}}, "prunes at once: leave `schedule` out"),
     ({"kind": "2:4", "ratio": 0.6}, "removes exactly half: leave `ratio` at 0.5, or set `kind: unstructured`"),
     ({"kind": "2:4", "scope": "global"}, "removes half of every layer: set `scope: layer`"),
+    ({"kind": "unstructured", "method": "movement"}, "follows the training between steps: set `schedule`"),
+    ({"kind": "2:4", "method": "movement"}, "`method: movement` takes steps: set another method or kind"),
     ({"kind": "2:4", "schedule": {"steps": 4}}, "`kind: 2:4` prunes at once: leave `schedule` out"),
     ({"kind": "2:4", "layers": {"head": 0.3}}, "or nothing: the ratios in `layers` can only be 0"),
     ({"layers": {"head": 1.0}}, "`layers` gives 'head' the ratio 1: give a pattern and 0 ≤ ratio < 1"),
@@ -55,6 +57,8 @@ def test_only_what_looks_at_data_reads_the_dataset() -> None:
     for settings in ({"importance": "taylor"}, {"kind": "2:4", "method": "sparsegpt"},
                      {"kind": "unstructured", "schedule": {"steps": 2}}):  # fmt: skip
         assert Prune.model_validate(settings).reads() == {"calibration"}
+    with_labels = Prune.model_validate({"kind": "unstructured", "schedule": {"steps": 2, "labels": 0.5}})
+    assert with_labels.reads() == {"calibration", "labels"}
 
 
 def test_the_pre_flight_has_the_shortest_schedule() -> None:
