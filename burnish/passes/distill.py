@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 from pydantic import Field
 
 from burnish.passes.base import Need, PassSettings
+from burnish.passes.quantize import Quantize
 
 __all__ = ["Distill"]
 
@@ -17,7 +18,7 @@ class Distill(PassSettings):
     name: ClassVar[str] = "distill"
     summary: ClassVar[str] = "Recovers quality by training against the original's outputs on the calibration data."
     needs: ClassVar[frozenset[Need]] = frozenset({"calibration"})
-    never_after: ClassVar[frozenset[str]] = frozenset({"quantize", "cache"})
+    never_after: ClassVar[frozenset[str]] = frozenset({"cache"})
 
     student: str | None = Field(None, min_length=1, max_length=200)
     """Another uploaded model, smaller and with the same inputs and outputs, that is trained in place of the program so
@@ -42,6 +43,8 @@ class Distill(PassSettings):
         return self.needs | {"labels"} if self.labels else self.needs
 
     def conflict_with(self, earlier: PassSettings) -> str | None:
+        if isinstance(earlier, Quantize) and earlier.weights in ("bfloat16", "float16"):
+            return f"Steps of training are too small for {earlier.weights}. Put `distill` before `quantize`."
         if self.student is None:
             return None
         return "A student takes the program's place, so what a pass before it does would be lost. Put `distill` first."

@@ -9,6 +9,7 @@ import torch
 from torch.fx import GraphModule, Interpreter, Node
 from torch.nn.functional import normalize
 
+from workers.graphs.fake_quantization import layer_calls
 from workers.graphs.weighted_layers import weighted_layers
 from workers.passes.distill_loss import floating
 
@@ -22,7 +23,7 @@ def points(teacher: GraphModule, student: GraphModule) -> tuple[list[Node], list
 
     A student with other names is compared at the input of its last layer alone, where the features end.
     """
-    ours, theirs = ({layer.name: layer.node for layer in weighted_layers(module)} for module in (teacher, student))
+    ours, theirs = (dict(_layers(module)) for module in (teacher, student))
     # The last layer's results are the outputs, or next to them: those are compared anyway.
     common = [name for name in ours if name in theirs][:-1]
     if common:
@@ -32,6 +33,13 @@ def points(teacher: GraphModule, student: GraphModule) -> tuple[list[Node], list
     if not ours or not theirs:
         return [], []
     return [_input(list(ours.values())[-1])], [_input(list(theirs.values())[-1])]
+
+
+def _layers(module: GraphModule) -> list[tuple[str, Node]]:
+    """Calls that read weights, float or rounded, in the order of the graph."""
+    place = {node: index for index, node in enumerate(module.graph.nodes)}
+    plain = ((layer.name, layer.node) for layer in weighted_layers(module))
+    return sorted((*plain, *layer_calls(module)), key=lambda layer: place[layer[1]])
 
 
 class Tapped:
