@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
-__all__ = ["missing_device", "moved_to"]
+__all__ = ["Card", "missing_device", "moved_to"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What of a CUDA device decides how quantized and sparse layers run on it."""
+
+    capability: tuple[int, int]
+    """Compute capability: (8, 0) is Ampere, (8, 9) Ada, (9, 0) Hopper."""
+    sparse: bool
+    """True if this build of torch has cuSPARSELt, for weights with two zeros in each four."""
+
+    @classmethod
+    def here(cls) -> Card:
+        """The current device."""
+        return cls(torch.cuda.get_device_capability(), torch.backends.cusparselt.is_available())
+
+    def __str__(self) -> str:
+        return ".".join(str(part) for part in self.capability)
 
 
 def missing_device(device: str) -> str | None:
