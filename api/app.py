@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from apiflask import APIFlask
 from flask import Response
 
-from api import assets, auth, errors, formatting, tracing
+from api import assets, auth, direct, errors, formatting, tracing
 from api.metrics import Metrics
 from api.openapi import complete
 from api.routes import (
@@ -66,10 +68,11 @@ BLUEPRINTS = (
 """Every group of routes, in the order of the docs."""
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src {connect}; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""`blob:` is for pictures alone: a plot is drawn from its own SVG when it is saved as PNG."""
+"""`blob:` is for pictures alone: a plot is drawn from its own SVG when it is saved as PNG. `connect` is this server,
+and the store too if files may be sent straight to it."""
 _DESCRIPTION = (
     "Makes trained PyTorch models fast to run, and proves it: upload a model and samples, submit a job, poll it, "
     "fetch the artifact."
@@ -108,14 +111,19 @@ def create_app(settings: Settings, database: Database, blobs: BlobStore, doorbel
     errors.install(app)
     formatting.install(app)
     app.spec_processor(complete)
-    app.after_request(_harden)
+    app.after_request(partial(_harden, _POLICY.format(connect=_connect(settings, blobs))))
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app
 
 
-def _harden(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", _POLICY)
+def _connect(settings: Settings, blobs: BlobStore) -> str:
+    store = direct.origin(settings, blobs)
+    return "'self'" if store is None else f"'self' {store}"
+
+
+def _harden(policy: str, response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", policy)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     return response

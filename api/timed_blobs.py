@@ -27,6 +27,10 @@ class _Timed:
         self._store = store
         self._told = told
 
+    @property  # type: ignore[misc]  # what it has to tell when it is asked for a protocol of `storage.blobs`
+    def __class__(self) -> type:
+        return type(self._store)
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
         return self._around(name, method) if name in OPERATIONS else method

@@ -26,10 +26,10 @@ from burnish.errors import BlobCorrupt, Unavailable, UserError
 from burnish.resources import DatasetResource, ModelResource
 from storage import blob_index, removal
 from storage.blob_index import Hold
-from storage.blobs import Blob
+from storage.blobs import Before, Blob
 from storage.database import Transaction
 
-__all__ = ["Intake", "UploadQuery", "discard", "receive", "register", "take"]
+__all__ = ["Intake", "UploadQuery", "discard", "held_by", "receive", "register", "take"]
 
 FoundT = TypeVar("FoundT")
 RecordT = TypeVar("RecordT")
@@ -75,18 +75,23 @@ def receive(chunks: Iterable[bytes], *, expect: str | None, limit: int) -> Hold:
         Refused: they don't have the digest announced (400).
         burnish.errors.TooLarge: more than `limit` bytes.
     """
+    try:
+        return held_by(lambda before: services().blobs.put(chunks, expect=expect, limit=limit, before=before))
+    except BlobCorrupt as error:
+        raise Refused(
+            400, f"The bytes that arrived don't have the digest {expect} announced.", cure="Send them again."
+        ) from error
+
+
+def held_by(write: Callable[[Before], object]) -> Hold:
+    """The hold on what `write` publishes, taken when it calls the function that it gets."""
     held: list[Hold] = []
 
     def hold(blob: Blob) -> None:
         with services().database.begin() as tx:
             held.append(blob_index.hold(tx, blob))
 
-    try:
-        services().blobs.put(chunks, expect=expect, limit=limit, before=hold)
-    except BlobCorrupt as error:
-        raise Refused(
-            400, f"The bytes that arrived don't have the digest {expect} announced.", cure="Send them again."
-        ) from error
+    write(hold)
     return held[-1]
 
 

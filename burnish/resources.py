@@ -26,6 +26,8 @@ __all__ = [
     "DatasetResource",
     "DecisionResource",
     "DeliveryResource",
+    "DirectPart",
+    "DirectParts",
     "ErrorResource",
     "EventResource",
     "FailureResource",
@@ -282,6 +284,27 @@ class UploadPart(Document):
     """SHA-256 of its bytes."""
 
 
+class DirectPart(Document):
+    """A part that may be sent straight to the store."""
+
+    number: int
+    size: int
+    """Bytes it has to have."""
+    url: str
+    """A PUT of the bytes to it, without the token, is the part. Whoever has the link can send it."""
+
+
+class DirectParts(Document):
+    """Where parts may be sent in place of the service: to the store itself."""
+
+    missing: int
+    """Parts that have not arrived there."""
+    parts: tuple[DirectPart, ...]
+    """Links for the first of those; GET the upload for the next, or when they have expired."""
+    expires_at: datetime
+    """Until when the links work."""
+
+
 class UploadResource(Document):
     """An upload in parts."""
 
@@ -297,7 +320,9 @@ class UploadResource(Document):
     resource: str | None
     """Id of the model or dataset that came of it, once it is completed."""
     expires_at: datetime
-    """Each part that arrives moves this on."""
+    """Each part that arrives at the service moves this on."""
+    direct: DirectParts | None = None
+    """Set where parts may be sent straight to the store. A file goes one way or the other, not in part by each."""
     links: dict[str, str]
 
 

@@ -108,6 +108,9 @@ SETTINGS: dict[str, Setting] = {
     "step_memory": Setting("BURNISH_STEP_MEMORY", "0", "size", "Most memory a step's processes may use; 0: no limit.",
                            parse_bytes),
     "max_upload": Setting("BURNISH_MAX_UPLOAD", "50GB", "size", "Largest model or dataset the API takes.", parse_bytes),
+    "direct_uploads": Setting("BURNISH_DIRECT_UPLOADS", "off", "on or off",
+                              "Whether clients are offered links to send large files straight to S3, at the `public` "
+                              "address of BURNISH_BLOBS_URL.", _one_of("off", "on")),
     "cache_size": Setting("BURNISH_CACHE_SIZE", "0", "size",
                           "Most bytes of results in the blob store, uploads not counted; over it the cheapest to "
                           "compute again leave; 0: no limit.", parse_bytes),
@@ -140,6 +143,7 @@ class Settings:
     step_seconds: float
     step_memory: int
     max_upload: int
+    direct_uploads: str
     cache_size: int
     keep: float
     webhook_allow_private: str

@@ -14,7 +14,7 @@ Rules that every store keeps (`tests/storage/test_blobs.py` holds both to them):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from burnish.errors import BadSetting
 from storage.blob_digest import Blob
 
-__all__ = ["Before", "Blob", "BlobStore", "Linked", "open_store"]
+__all__ = ["Before", "Blob", "BlobStore", "Direct", "DirectFile", "Linked", "open_store"]
 
 Before = Callable[[Blob], object]
 """Called with a blob that is about to be published; may be called again for the same one."""
@@ -106,6 +106,44 @@ class Linked(Protocol):
 
         `name` is the file name that a browser is offered.
         """
+
+
+class DirectFile(ABC):
+    """A file that its sender puts into the store by itself, part by part, by links that were made for it."""
+
+    @abstractmethod
+    def missing(self, sizes: Mapping[int, int]) -> list[int]:
+        """Which of the parts (bytes by number, from 1) have not arrived with that length. Raises `Unavailable`."""
+
+    @abstractmethod
+    def links(self, sizes: Mapping[int, int], seconds: int) -> dict[int, str]:
+        """A URL for each of the parts, by number: a PUT of so many bytes to it within so many seconds is the part; sent
+        again, it takes the place of the earlier one. Raises `Unavailable`."""
+
+    @abstractmethod
+    def publish(self, size: int, *, expect: str | None = None, before: Before | None = None) -> Blob:
+        """Puts the parts together, reads all of it for its digest, and publishes it as a blob. Call it when no part is
+        missing. `before` is as in rule 5 of this module.
+
+        Raises:
+            BlobCorrupt: not `size` bytes, or not of the digest `expect`; then nothing of it is left.
+            Unavailable: the store can't be reached, or another call ended it meanwhile. What has arrived stays.
+        """
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Removes what has arrived. Raises `Unavailable`."""
+
+
+@runtime_checkable
+class Direct(Protocol):
+    """A store to which a client can write by itself."""
+
+    def direct(self, id: str) -> DirectFile:
+        """The file that is sent under this id, begun or not. Sends nothing."""
+
+    def direct_origin(self) -> str:
+        """Scheme, host and port of the links."""
 
 
 def open_store(url: str) -> BlobStore:

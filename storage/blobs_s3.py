@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -31,6 +31,7 @@ from storage.blob_digest import (
 from storage.blobs import Before, BlobStore
 from storage.read_ahead import read_ahead
 from storage.s3_client import connect, is_taken, public_client, s3_errors
+from storage.s3_direct import S3DirectFile
 from storage.s3_reader import BUFFER, RangeReader
 from storage.s3_upload import LANES, PART, Upload, UploadGone, in_parts
 
@@ -126,6 +127,14 @@ class S3Blobs(BlobStore):
                 },
                 ExpiresIn=seconds,
             )
+
+    def direct(self, id: str) -> S3DirectFile:
+        key = f"{self._prefix}incoming/{id}"
+        return S3DirectFile(self._client, self._public, self._bucket, key, partial(self._copy, key))
+
+    def direct_origin(self) -> str:
+        address = urlsplit(self._public.meta.endpoint_url)
+        return f"{address.scheme}://{address.netloc}"
 
     def open(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         size = self._existing_size(digest)
@@ -223,14 +232,18 @@ class S3Blobs(BlobStore):
     def _move(self, key: str, blob: Blob) -> None:
         """Publishes the incoming object at `key` under its digest, and removes it."""
         try:
-            if self.size(blob.digest) is None:
-                with Upload(self._client, self._bucket, self._key(blob.digest)) as upload:
-                    for start in range(0, blob.size, _COPY_PART):
-                        upload.copy(key, start, min(start + _COPY_PART, blob.size))
-                    upload.complete()
-            self._present(blob)
+            self._copy(key, blob)
         finally:
             self._delete(key)
+
+    def _copy(self, key: str, blob: Blob, etag: str | None = None) -> Blob:
+        """Publishes the object at `key` (with `etag` only that one) under the digest of its bytes."""
+        if self.size(blob.digest) is None:
+            with Upload(self._client, self._bucket, self._key(blob.digest)) as upload:
+                for start in range(0, blob.size, _COPY_PART):
+                    upload.copy(key, start, min(start + _COPY_PART, blob.size), etag)
+                upload.complete()
+        return self._present(blob)
 
     def _present(self, blob: Blob) -> Blob:
         """The blob, after a look that what another writer published under its digest has its size."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -17,7 +17,7 @@ from storage.s3_client import error_code, is_taken, s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, MultipartUploadTypeDef
 
 PART = 16 << 20
 """Bytes per part: S3 takes at most 10,000 parts, so blobs reach 156 GiB."""
@@ -44,6 +44,28 @@ def in_parts(chunks: Iterable[bytes], size: int = PART) -> Iterator[bytes]:
                 yield part
     if held:
         yield b"".join(pieces)
+
+
+def uploads_to(client: S3Client, bucket: str, key: str) -> list[MultipartUploadTypeDef]:
+    """The unfinished uploads to a key, oldest first. Raises `Unavailable`."""
+    with s3_errors("looking for an earlier upload"):
+        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key)
+        begun = [found for page in pages for found in page.get("Uploads", ()) if found["Key"] == key]
+    return sorted(begun, key=lambda found: (found["Initiated"], found["UploadId"]))
+
+
+def parts_of(client: S3Client, bucket: str, key: str, upload_id: str) -> dict[int, tuple[str, int]]:
+    """ETag and size of each part that arrived, by number. Raises `Unavailable`, `UploadGone`."""
+    with s3_errors("listing the parts of an upload"):
+        try:
+            pages = client.get_paginator("list_parts").paginate(Bucket=bucket, Key=key, UploadId=upload_id)
+            return {
+                part["PartNumber"]: (part["ETag"], part["Size"]) for page in pages for part in page.get("Parts", ())
+            }
+        except ClientError as error:
+            if error_code(error) == "NoSuchUpload":
+                raise UploadGone from error
+            raise
 
 
 class UploadGone(Exception):
@@ -73,14 +95,11 @@ class Upload:
     @classmethod
     def resumed(cls, client: S3Client, bucket: str, key: str) -> Upload:
         """The newest unfinished upload to `key` with the parts that arrived, or a new one. Raises `Unavailable`."""
-        with s3_errors("looking for an earlier upload"):
-            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key)
-            begun = [found for page in pages for found in page.get("Uploads", ()) if found["Key"] == key]
-        earlier = max(begun, key=lambda found: found["Initiated"], default=None)
-        upload = cls(client, bucket, key, upload_id=None if earlier is None else earlier["UploadId"])
+        earlier = [found["UploadId"] for found in uploads_to(client, bucket, key)]
+        upload = cls(client, bucket, key, upload_id=earlier[-1] if earlier else None)
         upload._kept = True
-        if earlier is not None:
-            upload._arrived = upload._parts_there()
+        if earlier:
+            upload._arrived = parts_of(client, bucket, key, upload._id)
         return upload
 
     def __enter__(self) -> Upload:
@@ -110,9 +129,11 @@ class Upload:
                 for each in under_way:
                     each.cancel()
 
-    def copy(self, source: str, start: int, end: int) -> None:
-        """Makes the bytes from `start` to before `end` of the object at key `source` the next part, inside S3."""
+    def copy(self, source: str, start: int, end: int, etag: str | None = None) -> None:
+        """Makes the bytes from `start` to before `end` of the object at key `source` the next part, inside S3; with
+        `etag` only if it is that of the object."""
         number = self._next()
+        condition: dict[str, Any] = {} if etag is None else {"CopySourceIfMatch": etag}
         with s3_errors("copying a part"):
             reply = self._client.upload_part_copy(
                 Bucket=self._bucket,
@@ -121,6 +142,7 @@ class Upload:
                 PartNumber=number,
                 CopySource={"Bucket": self._bucket, "Key": source},
                 CopySourceRange=f"bytes={start}-{end - 1}",
+                **condition,
             )
         self._etags[number] = reply["CopyPartResult"]["ETag"]
 
@@ -178,21 +200,6 @@ class Upload:
         if there is None or there[1] != len(data):
             return False
         return there[0].strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-    def _parts_there(self) -> dict[int, tuple[str, int]]:
-        """ETag and size of each part that arrived, by number."""
-        with s3_errors("listing the parts of an upload"):
-            try:
-                pages = self._client.get_paginator("list_parts").paginate(
-                    Bucket=self._bucket, Key=self._key, UploadId=self._id
-                )
-                return {
-                    part["PartNumber"]: (part["ETag"], part["Size"]) for page in pages for part in page.get("Parts", ())
-                }
-            except ClientError as error:
-                if error_code(error) == "NoSuchUpload":
-                    raise UploadGone from error
-                raise
 
     def _next(self) -> int:
         if len(self._etags) == MOST_PARTS:

@@ -25,7 +25,7 @@ from storage.ids import new_id
 from storage.records import from_row
 from storage.tables import blobs, holds, upload_parts, uploads
 
-__all__ = ["KEEP", "Part", "Upload", "add_part", "complete", "create", "drop", "expire", "get", "lock", "parts"]
+__all__ = ["KEEP", "Part", "Upload", "add_part", "complete", "create", "drop", "expire", "find", "get", "lock", "parts"]
 
 KEEP = 86400.0
 """Seconds after its last part at which an upload expires."""
@@ -90,6 +90,11 @@ def get(tx: Transaction, upload_id: str) -> Upload:
     return _get(tx, upload_id, locked=False)
 
 
+def find(tx: Transaction, upload_id: str) -> Upload | None:
+    """The upload with that id, if there is one that has not expired."""
+    return _find(tx, upload_id, locked=False)
+
+
 def lock(tx: Transaction, upload_id: str) -> Upload:
     """The same, its row locked until the end of the transaction."""
     return _get(tx, upload_id, locked=True)
@@ -145,14 +150,19 @@ def expire(tx: Transaction, limit: int = 100) -> int:
 
 
 def _get(tx: Transaction, upload_id: str, *, locked: bool) -> Upload:
-    query = select(uploads).where(uploads.c.id == upload_id, uploads.c.expires_at > tx.now)
-    row = tx.execute(query.with_for_update() if locked else query).first()
-    if row is None:
+    found = _find(tx, upload_id, locked=locked)
+    if found is None:
         raise NotFound(
             f"There is no upload {upload_id}.",
             cure=f"Start a new one: an upload to which nothing is added expires after {KEEP / 3600:.0f} hours.",
         )
-    return from_row(Upload, row)
+    return found
+
+
+def _find(tx: Transaction, upload_id: str, *, locked: bool) -> Upload | None:
+    query = select(uploads).where(uploads.c.id == upload_id, uploads.c.expires_at > tx.now)
+    row = tx.execute(query.with_for_update() if locked else query).first()
+    return None if row is None else from_row(Upload, row)
 
 
 def _release(tx: Transaction, upload_id: str, number: int | None = None) -> None:

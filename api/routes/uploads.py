@@ -1,4 +1,4 @@
-"""Uploads in parts: a broken connection costs one part, not the file."""
+"""Uploads in parts: a broken connection costs one part, not the file. Parts come here or, by links, go to the store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from apiflask import APIBlueprint
 from flask import Response, request
 from pydantic import ValidationError
 
+from api import direct
 from api.bodies import chunks_of, digest_of, json_of
 from api.errors import Refused
 from api.idempotency import body_hash, remember, replayed
@@ -47,7 +48,8 @@ class _Order(UploadOrder):
 def begin_upload() -> Response:
     """Begin an upload in parts
 
-    Then PUT each part, in any order and as often as it takes, and POST `complete`.
+    Then PUT each part, in any order and as often as it takes, and POST `complete`. Where `direct` is set, the parts may
+    be PUT to its links instead.
     """
     document, raw = json_of(request)
     try:
@@ -66,16 +68,23 @@ def begin_upload() -> Response:
             return again
         upload = uploads.create(tx, kind=order.kind, name=order.name, size=order.size, sha256=order.sha256)
         shown = _shown(upload, [])
-        return remember(tx, reply(shown, 201, headers={"Location": shown.links["self"]}))
+        headers = {"Location": shown.links["self"]}
+        answer = remember(tx, reply(shown, 201, headers=headers))  # without links, which are secrets and soon stale
+    links = direct.offer(upload)
+    return answer if links is None else reply(shown.model_copy(update={"direct": links}), 201, headers=headers)
 
 
 @blueprint.get("/uploads/<id>")
 @blueprint.output(UploadResource)
 @blueprint.doc(responses={404: "No such upload, or it has expired."})
 def get_upload(id: str) -> Response:
-    """Which parts of an upload have arrived"""
+    """Which parts of an upload have arrived
+
+    And, where parts may go straight to the store, links for those that are missing there.
+    """
     with services().database.read() as tx:
-        return reply(_shown(uploads.get(tx, id), uploads.parts(tx, id)))
+        upload, arrived = uploads.get(tx, id), uploads.parts(tx, id)
+    return reply(_shown(upload, arrived).model_copy(update={"direct": direct.offer(upload)}))
 
 
 @blueprint.put("/uploads/<id>/parts/<int:number>")
@@ -126,11 +135,13 @@ def complete_upload(id: str) -> Response:
         upload, arrived = uploads.get(tx, id), uploads.parts(tx, id)
         if upload.resource_id is not None:
             return _made(tx, upload)
-    _refuse_missing(upload, arrived)
+    elsewhere = None if arrived else direct.missing(upload)
+    _refuse_missing(upload, _not_in(upload, arrived) if elsewhere is None else elsewhere)
     services().transfers.take()
     try:
-        held = receive(_joined(arrived), expect=upload.sha256, limit=upload.size)
-        return _register(upload, held)
+        if elsewhere is None:
+            return _register(upload, receive(_joined(arrived), expect=upload.sha256, limit=upload.size))
+        return _register(upload, direct.receive(upload))
     finally:
         services().transfers.give()
 
@@ -143,7 +154,10 @@ def drop_upload(id: str) -> Response:
     Its parts are removed. What a completed upload has become stays.
     """
     with services().database.begin() as tx:
+        known = uploads.find(tx, id)
         uploads.drop(tx, id)
+    if known is not None:  # an address that a client made up names nothing in the store
+        direct.drop(known)
     return Response(status=204)
 
 
@@ -194,9 +208,12 @@ def _open(upload: Upload) -> Upload:
     return upload
 
 
-def _refuse_missing(upload: Upload, arrived: list[Part]) -> None:
+def _not_in(upload: Upload, arrived: list[Part]) -> list[int]:
     there = {part.number for part in arrived}
-    missing = [number for number in range(1, upload.count + 1) if number not in there]
+    return [number for number in range(1, upload.count + 1) if number not in there]
+
+
+def _refuse_missing(upload: Upload, missing: list[int]) -> None:
     if missing:
         named = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
         raise Conflict(

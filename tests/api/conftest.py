@@ -94,6 +94,26 @@ def place_on_s3(
 
 
 @pytest.fixture
+def direct_place(
+    empty_sqlite: Path, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """The same, where clients may send files straight to that server."""
+    for name, value in seaweed.environment.items():
+        monkeypatch.setenv(name, value)
+    shutil.copy(empty_sqlite, tmp_path / "direct.sqlite")
+    store = {"BURNISH_BLOBS_URL": seaweed.url(prefix=f"direct-{tmp_path.name}")}
+    more = {**store, "BURNISH_DIRECT_UPLOADS": "on", "BURNISH_MAX_UPLOAD": "100MB"}
+    yield from _place(f"sqlite:///{tmp_path / 'direct.sqlite'}", tmp_path, more)
+
+
+@pytest.fixture
+def direct_folder(empty_sqlite: Path, tmp_path: Path) -> Iterator[Place]:
+    """Where that is wished for, but the blobs are in a folder."""
+    shutil.copy(empty_sqlite, tmp_path / "burnish.sqlite")
+    yield from _place(f"sqlite:///{tmp_path / 'burnish.sqlite'}", tmp_path, {"BURNISH_DIRECT_UPLOADS": "on"})
+
+
+@pytest.fixture
 def client(place: Place) -> FlaskClient:
     return place.client
 
