@@ -92,10 +92,10 @@ def _outcome(
         reports.append({"name": settings.name, **_short(made.report)})
         program = made.outputs["program"]
     if cell.passes and not any(report["changed"] for report in reports):
-        reasons = dict.fromkeys(reason for report in reports for reason in report["reasons"])
+        reasons = dict.fromkeys(report["unchanged"] for report in reports)
         return {
             "state": "refused",
-            "reason": "Nothing to do. " + (" ".join(reasons) or "No layer is of a kind it treats."),
+            "reason": "Nothing to do. " + " ".join(reasons),
             "passes": reports,
         }
     lowered = {name: _lowered(name, given, program, scratch / name, kept) for name in todo}
@@ -114,6 +114,7 @@ def _short(report: Mapping[str, Any]) -> dict[str, Any]:
     left = [layer for layer in layers if layer["treatment"].startswith("left alone")]
     return {
         "changed": report["changed"],
+        "unchanged": report.get("unchanged", ""),
         "parameters": report["parameters"],
         "flops": report["flops"],
         "treated": len(layers) - len(left),

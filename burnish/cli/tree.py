@@ -142,7 +142,7 @@ def _step(step: StepResource, name: str, guide: str, width: int, now: datetime) 
     """State, name and time; of one that runs a bar, and what it is doing where there is room."""
     word = _word(step)
     if word != "running":
-        reason = step.report.get("refused") if word == "refused" else step.error.message if step.error else ""
+        reason = step.error.message if step.error else step.report.get("refused") or step.report.get("unchanged", "")
         took = format_seconds(step.seconds) if word == "done" and step.seconds is not None else ""
         return _line(guide, word, name, f"{took:>{_TIME}}{f'  {reason}' if reason else ''}", width)
     had = max((now - step.started_at).total_seconds(), 0.0) if step.started_at else 0.0

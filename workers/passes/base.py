@@ -21,6 +21,9 @@ from workers.profile import Profile
 
 __all__ = ["Applied", "Pass", "PassContext", "Samples"]
 
+_TOLD = 3
+"""Reasons in one sentence; the layers have them all."""
+
 SettingsT = TypeVar("SettingsT", bound=PassSettings)
 
 
@@ -70,6 +73,19 @@ class Applied:
     """For the report: losses, counts, ratios, by name."""
     calling: Calling | None = None
     """How the program is called from now on, if not as the one that came in."""
+    reason: str = ""
+    """Where nothing changed and the layers don't say why: a sentence that does."""
+
+    @property
+    def why_unchanged(self) -> str | None:
+        """In one sentence; `None` if something changed."""
+        if self.changed:
+            return None
+        if self.reason or not self.layers:
+            return self.reason or "It found nothing better than the program that came in."
+        told = list(dict.fromkeys(layer.reason for layer in self.layers))
+        more = f"; and {len(told) - _TOLD} more reasons" if len(told) > _TOLD else ""
+        return f"Every layer was left alone: {'; '.join(told[:_TOLD])}{more}."
 
 
 class Pass(ABC, Generic[SettingsT]):

@@ -44,7 +44,8 @@ def precompute(program: ExportedProgram, settings: Cache, context: PassContext) 
         added, stored = added + more, stored + 1
         layers.append(_store(module, root, value, len(part), more))
     if not stored:
-        return Applied(program, changed=False, layers=tuple(layers))
+        none = "" if layers else "No part of the model depends on constants alone."
+        return Applied(program, changed=False, layers=tuple(layers), reason=none)
     module.graph.eliminate_dead_code()
     module.recompile()
     context.progress(0.8, "exporting")

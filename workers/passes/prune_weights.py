@@ -75,7 +75,8 @@ def prune_weights(program: ExportedProgram, settings: Prune, context: PassContex
     figures |= more
     context.progress(1.0, "pruned")
     if all(torch.equal(before[name], tensor) for name, tensor in state(module).items()):
-        return Applied(program, changed=False, layers=layers, figures=figures)
+        already = "As many weights as asked for are zero already." if chosen else ""
+        return Applied(program, changed=False, layers=layers, figures=figures, reason=already)
     made = with_state(state(module), program, context.seed)
     return Applied(made, changed=True, layers=layers, figures=figures)
 

@@ -55,7 +55,7 @@ class SimplifyPass(Pass[Simplify]):
             layers += [layer for layer in folded.layers if layer.treatment != "left alone"]
         after = _calls(tidied)
         if after == before and not norms:
-            return Applied(program, changed=False)
+            return Applied(program, changed=False, reason=_nothing(settings))
         figures = {
             "calls_before": float(before),
             "calls_after": float(after),
@@ -68,6 +68,18 @@ class SimplifyPass(Pass[Simplify]):
 
 def _calls(program: ExportedProgram) -> int:
     return sum(node.op == "call_function" for node in program.graph.nodes)
+
+
+def _nothing(settings: Simplify) -> str:
+    """Why a graph stays as it is, of what was looked for."""
+    looked_for = {
+        "no idle call": True,
+        "no repeated call": settings.merge_repeated,
+        "no batch norm of its own behind a convolution": settings.fold_batch_norms,
+        "nothing to compute from weights alone that takes no more bytes than they do": settings.fold_constants,
+    }
+    *others, last = [what for what, looked in looked_for.items() if looked]
+    return f"The graph has {', '.join(others)}{', and ' if others else ''}{last}."
 
 
 def _treatments(idle: Sequence[str], repeated: Sequence[str]) -> Iterator[LayerTreatment]:

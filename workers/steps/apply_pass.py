@@ -23,7 +23,8 @@ class ApplyPass(Step):
 
     Inputs: `program` (to treat), `original` (as uploaded), `calibration`, and `profile` and `student` if the settings
     ask for them. Output: `program`.
-    Report: `changed`, `layers`, `figures`, and `parameters` and `flops` of the result.
+    Report: `changed`, `layers`, `figures`, and `parameters` and `flops` of the result; `unchanged` says why nothing
+    changed.
     """
 
     name: ClassVar[str] = "pass"
@@ -97,10 +98,12 @@ def _check_signature(name: str, before: ExportedProgram, applied: Applied) -> No
 
 def _account(applied: Applied) -> dict[str, Any]:
     parameters, flops, _ = summary(applied.program)
+    why = applied.why_unchanged
     return {
         "changed": applied.changed,
         "layers": [layer.model_dump(mode="json", exclude_none=True) for layer in applied.layers],
         "figures": dict(applied.figures),
         "parameters": parameters,
         "flops": flops,
+        **({} if why is None else {"unchanged": why}),
     }

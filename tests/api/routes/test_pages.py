@@ -22,7 +22,7 @@ def test_hostile_names_and_texts_are_shown_as_text(place: Place) -> None:
     claim = place.start(job, HOSTILE)
     assert claim is not None
     layer = {"layer": HOSTILE, "treatment": HOSTILE, "reason": HOSTILE}
-    place.finish(claim, report={"layers": [layer], "refused": HOSTILE})
+    place.finish(claim, report={"layers": [layer], "refused": HOSTILE, "unchanged": HOSTILE})
     place.succeed(job, type(verdict()).model_validate(result))
     for address in ("/", f"/jobs/{job.id}", f"/compare?job={job.id}&job={place.job().id}"):
         page = place.client.get(address).text

@@ -166,6 +166,13 @@ def test_layers_have_plots_and_a_table_of_what_was_done_to_each(place: Place) ->
         assert shown in page, shown
 
 
+def test_a_pass_that_changed_nothing_says_why(place: Place) -> None:
+    job = place.job()
+    place.plan(job, ["pass:simplify"])
+    report(place, job, "pass:simplify", {"unchanged": "The graph has no idle call."})
+    assert "Nothing changed: The graph has no idle call." in place.client.get(f"/jobs/{job.id}").text
+
+
 def test_a_failed_job_shows_cause_and_cure_and_offers_another_try(place: Place) -> None:
     job = place.job()
     error = {"code": "resource.memory", "class": "resource", "message": "Step prune was killed.", "cure": "Use less.",

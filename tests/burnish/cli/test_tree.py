@@ -48,6 +48,14 @@ def searching(variants: int, ended: int) -> JobResource:
     return job(*steps)
 
 
+def test_a_pass_that_changed_nothing_says_why() -> None:
+    idle = step("simplify", "pass:simplify", "done", report={"unchanged": "The graph has no idle call."}, seconds=2.0)
+    shown = job(step("capture", "capture", "done"), idle, step("measure", "measure"))
+    assert any(
+        line.endswith("simplify                      2 s  The graph has no idle call.") for line in drawn(shown)
+    ), drawn(shown)
+
+
 def test_steps_stand_in_a_branch_for_each_variant_with_their_state_in_words() -> None:
     assert drawn(running()) == [
         "running  net:1  6 of 10 steps, 1 from the cache, 30 s",

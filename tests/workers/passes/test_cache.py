@@ -133,6 +133,7 @@ def test_constants_a_second_time_change_nothing() -> None:
     twice = apply(once, torch.randn(4, WINDOW, 8), kind="constants")
     assert not twice.changed
     assert twice.program is once
+    assert twice.why_unchanged == "No part of the model depends on constants alone."
 
 
 def test_constants_that_would_add_too_many_bytes_are_left_alone() -> None:
@@ -154,6 +155,7 @@ def test_constants_leave_views_and_the_integers_of_weights_alone() -> None:
 
     viewed = apply(export(Viewed().eval(), torch.randn(4, 8)), torch.randn(4, 8), kind="constants")
     assert not viewed.changed
+    assert viewed.why_unchanged == ("Every layer was left alone: it only views a stored tensor, which costs no time.")
     assert "only views a stored tensor" in viewed.layers[0].reason
     quantized = quantize(models.program("mlp"), *models.example("mlp", 32)).program
     kept = apply(quantized, *models.example("mlp"), kind="constants")

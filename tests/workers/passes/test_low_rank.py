@@ -109,6 +109,7 @@ def test_what_it_can_not_treat_is_left_alone_with_the_reason() -> None:
 def test_a_layer_too_small_for_the_vector_width_is_left_alone() -> None:
     applied = factorize(export(nn.Linear(8, 8), torch.randn(4, 8)), torch.randn(16, 8), round_to=8)
     assert not applied.changed
+    assert applied.why_unchanged == f"Every layer was left alone: {applied.layers[0].reason}."
     assert "too small for a rank of 8" in applied.layers[0].reason
 
 

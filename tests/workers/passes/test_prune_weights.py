@@ -194,7 +194,9 @@ def test_the_same_bytes_come_out_twice(settings: dict[str, object], tmp_path: Pa
 
 def test_what_is_pruned_already_is_handed_back() -> None:
     once = prune(models.program("mlp"), *models.example("mlp"))
-    assert not prune(once.program, *models.example("mlp")).changed
+    again = prune(once.program, *models.example("mlp"))
+    assert again.why_unchanged == "As many weights as asked for are zero already."
+    assert not again.changed
 
 
 def test_the_incoming_program_is_unchanged() -> None:

@@ -133,6 +133,7 @@ def test_a_second_run_changes_nothing() -> None:
     assert QuantizePass().requires(once, Quantize()) == []
     again = quantize(once, *models.example("mlp", batch=8))
     assert not again.changed
+    assert again.why_unchanged == "The model is quantized already, and stays as it is."
     assert again.program is once
 
 

@@ -93,6 +93,13 @@ def test_a_program_with_nothing_to_tidy_is_handed_back() -> None:
     applied = simplify(program)
     assert not applied.changed
     assert applied.program is program
+    assert applied.why_unchanged == (
+        "The graph has no idle call, no repeated call, no batch norm of its own behind a convolution, and nothing to "
+        "compute from weights alone that takes no more bytes than they do."
+    )
+    assert simplify(program, fold_constants=False, fold_batch_norms=False, merge_repeated=False).why_unchanged == (
+        "The graph has no idle call."
+    )
 
 
 def test_the_incoming_program_is_unchanged() -> None:

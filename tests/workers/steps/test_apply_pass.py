@@ -65,6 +65,7 @@ def test_the_account_is_reported_with_the_size_of_the_result(inputs: dict[str, P
     made = ApplyPass(Doing()).run(context(tmp_path / "work", inputs, SETTINGS))
     report = made.report
     assert report["changed"] is False
+    assert report["unchanged"] == "Every layer was left alone: the test says so."
     assert report["layers"] == [{"layer": "fc1", "treatment": "left alone", "reason": "the test says so"}]
     assert report["figures"] == {"loss": 0.5}
     assert report["parameters"] > 0
