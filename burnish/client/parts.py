@@ -16,6 +16,7 @@ from typing import Literal
 
 import httpx
 
+from burnish.client.direct import send_direct
 from burnish.client.transport import Transport
 from burnish.errors import NotFound, Unavailable
 from burnish.resources import UploadOrder, UploadResource
@@ -45,15 +46,8 @@ def send_in_parts(
     """
     order = UploadOrder(kind=kind, name=name, size=path.stat().st_size, sha256=digest)
     upload = _begun(transport, order)
-    arrived = {part.number: part.digest for part in upload.parts}
-    if upload.resource is None:
-        with path.open("rb") as file:
-            for number in range(1, upload.part_count + 1):
-                data = file.read(upload.part_size)
-                if arrived.get(number) != hashlib.sha256(data).hexdigest():
-                    _patiently(partial(_put, transport, upload, number, data))
-                if seen:
-                    seen(file.tell(), order.size)
+    if upload.resource is None and not _sent_direct(transport, upload, path, seen):
+        _send(transport, upload, path, seen)
     return _patiently(lambda: transport.post(upload.links["complete"]))
 
 
@@ -66,6 +60,28 @@ def _begun(transport: Transport, order: UploadOrder) -> UploadResource:
         return UploadResource.model_validate_json(transport.get(first.links["self"]).content)
     except NotFound:  # given up, or it was refused at its end: the key still stands for it
         return UploadResource.model_validate_json(transport.post("/v1/uploads", document).content)
+
+
+def _sent_direct(transport: Transport, upload: UploadResource, path: Path, seen: Seen | None) -> bool:
+    """Whether the parts went straight to the store; not if some have come to the service: a file goes one way."""
+
+    def again() -> UploadResource:
+        answer = _patiently(lambda: transport.get(upload.links["self"]))
+        return UploadResource.model_validate_json(answer.content)
+
+    return upload.direct is not None and not upload.parts and send_direct(upload, again, path, seen)
+
+
+def _send(transport: Transport, upload: UploadResource, path: Path, seen: Seen | None) -> None:
+    """Through the service."""
+    arrived = {part.number: part.digest for part in upload.parts}
+    with path.open("rb") as file:
+        for number in range(1, upload.part_count + 1):
+            data = file.read(upload.part_size)
+            if arrived.get(number) != hashlib.sha256(data).hexdigest():
+                _patiently(partial(_put, transport, upload, number, data))
+            if seen:
+                seen(file.tell(), upload.size)
 
 
 def _put(transport: Transport, upload: UploadResource, number: int, data: bytes) -> httpx.Response:
