@@ -5,6 +5,8 @@ every backend of the target.
 Each later round prunes a share of the channels, units and heads, recovers by distillation, and rounds as the best of
 round 1 did: first half of them, then more if that kept the quality and was faster, else less, halving the gap. Only
 backends that came close to the fastest are tried again.
+If the fastest rounding of round 1 loses too much quality, round 2 also distills it. Where that brings the quality back,
+later rounds prune, round and recover that way.
 
 It ends when the gap is small, when pruning gains nothing or finds nothing to prune, after `MOST_ROUNDS`, or when the
 steps so far took longer than the goal's `search_time`. The same reports lead to the same search.
@@ -20,7 +22,7 @@ from burnish.recipe import DEFAULT_MAX_DROP, Backend, Recipe
 from burnish.results import Candidate
 from storage.records import Step
 from workers.outcome import candidates
-from workers.variants import Variant, searched
+from workers.variants import AS_IS, Variant, searched
 
 __all__ = ["Round", "next_round"]
 
@@ -84,10 +86,15 @@ def next_round(recipe: Recipe, every: Mapping[str, Step], samples: int) -> Round
     if ratio is None:
         return None
     base = _base(tried)
-    rounding = [_settings_of(every[f"{base.variant}/quantize"])] if f"{base.variant}/quantize" in every else []
     recovery = Distill(epochs=_epochs(parameters, samples))
-    variant = searched(Prune(ratio=ratio), recovery, *rounding)
-    return Round((variant,), _close(tried, recipe.target.backends), (base.name, *_best_pruned(tried, every, base)))
+    rounding = list[PassSettings](_rounding_of(base.variant, every))
+    if f"{base.variant}/distill" in every:
+        rounding.append(recovery)
+    variants = [searched(Prune(ratio=ratio), recovery, *rounding)]
+    if rounds == 1:
+        variants += [searched(each, recovery) for each in _to_recover(tried, every, base)]
+    again = (base.name, *_best_pruned(tried, every, base))
+    return Round(tuple(variants), _close(tried, recipe.target.backends), again)
 
 
 def _roundings(shares: _Shares) -> Iterator[PassSettings]:
@@ -144,9 +151,21 @@ def _ratio_of(variant: str, every: Mapping[str, Step]) -> float | None:
 
 
 def _base(tried: Sequence[_Tried]) -> _Tried:
-    """The fastest of round 1 whose quality holds. Only that of round 1 carries no ratio in its name."""
+    """The fastest without pruning whose quality holds. Only those carry no ratio in their name."""
     plain = [each for each in tried if not each.variant.startswith("prune")]
     return max(plain, key=lambda each: (each.good, each.speedup, each.name))
+
+
+def _is_rounded_as(pruned: str, base: str) -> bool:
+    """True if a pruned variant is treated as `base` after its pruning and the recovery of that."""
+    return pruned.partition("+distill")[2].removeprefix("+") == ("" if base == AS_IS else base)
+
+
+def _to_recover(tried: Sequence[_Tried], every: Mapping[str, Step], base: _Tried) -> Iterator[Quantize]:
+    """The fastest rounding that loses too much quality, if nothing that keeps it is faster."""
+    failing = [each for each in tried if not each.good and f"{each.variant}/quantize" in every]
+    if failing and (best := max(failing, key=lambda each: (each.speedup, each.name))).speedup >= base.speedup:
+        yield from _rounding_of(best.variant, every)
 
 
 def _next_ratio(tried: Sequence[_Tried], every: Mapping[str, Step]) -> float | None:
@@ -157,6 +176,7 @@ def _next_ratio(tried: Sequence[_Tried], every: Mapping[str, Step]) -> float | N
     known = {step.name.rpartition("/")[0] for step in every.values() if step.op == "pass:prune"}
     works, fails = [0.0], [1.0]
     speeds = {0.0: base.speedup}
+    shares: list[float] = []
     for variant in sorted(known):
         ratio = _ratio_of(variant, every)
         assert ratio is not None
@@ -164,12 +184,15 @@ def _next_ratio(tried: Sequence[_Tried], every: Mapping[str, Step]) -> float | N
         step = every[f"{variant}/prune"]
         if step.state != "done" or not (step.report or {}).get("changed", True):
             return None
+        if not _is_rounded_as(variant, base.variant):
+            continue
+        shares.append(ratio)
         if fastest > base.speedup:
             works.append(ratio)
             speeds[ratio] = fastest
         else:
             fails.append(ratio)
-    if not known:
+    if not shares:
         return _FIRST_RATIO
     low, high = max(works), min(fails)
     below = max((speed for ratio, speed in speeds.items() if ratio < low), default=0.0)
@@ -191,8 +214,10 @@ def _best_pruned(tried: Sequence[_Tried], every: Mapping[str, Step], base: _Trie
         yield best.name
 
 
-def _settings_of(step: Step) -> Quantize:
-    return Quantize.model_validate(step.spec["settings"])
+def _rounding_of(variant: str, every: Mapping[str, Step]) -> Iterator[Quantize]:
+    """How a variant rounds, if it does."""
+    if (step := every.get(f"{variant}/quantize")) is not None:
+        yield Quantize.model_validate(step.spec["settings"])
 
 
 def _epochs(parameters: int, samples: int) -> int:

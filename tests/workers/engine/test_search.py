@@ -105,6 +105,33 @@ def test_without_a_rounding_that_keeps_the_quality_it_prunes_alone() -> None:
     assert str(chosen(every)).startswith("as-is@")
 
 
+def test_the_fastest_rounding_that_loses_too_much_is_distilled() -> None:
+    speeds = {"int8": (4.0, 0.2), "int4": (3.0, 0.2), "int8-dynamic": (2.0, 0.0), "int8+distill": (4.0, 0.001)}
+    every = play(lambda variant, backend: speeds.get(variant, (1.0, 0.0)), LINEAR)
+    assert [step.op for name, step in every.items() if name.startswith("int8+distill/")][:2] == [
+        "pass:quantize", "pass:distill",
+    ]  # fmt: skip
+    assert "int4+distill/distill" not in every
+    assert str(chosen(every)).startswith("int8+distill@")
+
+
+def test_where_distilling_a_rounding_keeps_the_quality_pruning_goes_on_with_both() -> None:
+    speeds = {"int8": (4.0, 0.2), "int8+distill": (4.0, 0.001)}
+
+    def world(variant: str, backend: str) -> tuple[float, float]:
+        return (6.0, 0.0) if variant == "prune50+distill+int8+distill" else speeds.get(variant, (1.0, 0.0))
+
+    every = play(world, CONV)
+    assert pruned(every)[:2] == [0.5, 0.5]
+    assert str(chosen(every)).startswith("prune50+distill+int8+distill@")
+
+
+def test_a_rounding_that_loses_too_much_is_not_distilled_where_another_is_as_fast() -> None:
+    speeds = {"int8": (4.0, 0.0), "int4": (3.0, 0.2)}
+    every = play(lambda variant, backend: speeds.get(variant, (1.0, 0.0)), LINEAR)
+    assert not [name for name in every if name.startswith("int4+distill/")]
+
+
 def test_backends_far_behind_are_not_tried_again() -> None:
     every = play(lambda variant, backend: (4.0 if backend == "onnxruntime" else 1.1, 0.0), CONV)
     later = [each["name"] for each in every["measure-2"].spec["settings"]["contenders"]]
