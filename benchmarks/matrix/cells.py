@@ -40,6 +40,8 @@ CELLS = (
         "int2 of groups of 16 with zero points, gptq, bias corrected",
         (Quantize(weights="int2", rounding="gptq", symmetric=False, group=16, bias_correction=True),),
     ),
+    Cell("int4-distilled", "int4, gptq, distilled", (Quantize(weights="int4", rounding="gptq"), _RECOVER)),
+    Cell("int2-distilled", "int2, gptq, distilled", (Quantize(weights="int2", rounding="gptq"), _RECOVER)),
     Cell("mixed", "8, 4 or 2 bits by sensitivity, 4 on average", (Quantize(weights="mixed", rounding="gptq"),)),
     Cell("bfloat16", "bfloat16", (Quantize(weights="bfloat16"),)),
     Cell("fp8", "fp8 weights", (Quantize(weights="fp8"),)),
