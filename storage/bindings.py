@@ -10,17 +10,40 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, exists, select, update
+from sqlalchemy import Executable, bindparam, exists, select, update
 
 from burnish.errors import Unavailable
 from storage import events
 from storage.database import Transaction
-from storage.records import StepState
+from storage.records import Computation, JobState, StepState, from_row
 from storage.tables import computations, jobs, steps
 
-__all__ = ["Wish", "jobs_of", "lock", "settle", "spread", "states_of", "wanted", "wishes"]
+__all__ = ["Held", "Wish", "jobs_of", "lock", "settle", "spread", "states_of", "wanted", "wishes"]
 
 _ROUNDS = 10
+_BOUND = select(steps.c.job_id).where(steps.c.key.in_(bindparam("keys", expanding=True)))
+_STATES = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(_BOUND)).order_by(jobs.c.id)
+_LOCK_JOBS = _STATES.with_for_update(key_share=True)
+_LOCK_COMPUTATIONS = (
+    select(computations)
+    .where(computations.c.key.in_(bindparam("keys", expanding=True)))
+    .order_by(computations.c.key)
+    .with_for_update(key_share=True)
+)
+_MOVE = (
+    update(steps)
+    .where(steps.c.key == bindparam("at"), steps.c.state == bindparam("before"))
+    .values(state=bindparam("after"), error=bindparam("fault", type_=steps.c.error.type))
+    .returning(steps.c.job_id, steps.c.name, steps.c.position)
+)
+_DROP = (
+    update(steps)
+    .where(steps.c.key == bindparam("at"), steps.c.state == bindparam("before"))
+    .where(steps.c.job_id.in_(select(jobs.c.id).where(jobs.c.state == "canceling")))
+    .values(state=bindparam("after"), error=None)
+    .returning(steps.c.job_id, steps.c.name, steps.c.position)
+)
+"""The steps of jobs that are being canceled."""
 
 
 class Wish(NamedTuple):
@@ -30,7 +53,16 @@ class Wish(NamedTuple):
     priority: int
 
 
-def lock(tx: Transaction, keys: Collection[str]) -> None:
+class Held(NamedTuple):
+    """What `lock` has locked, as it stands since."""
+
+    jobs: dict[str, JobState]
+    """States of the jobs, by id, in the order of these."""
+    computations: dict[str, Computation]
+    """By key; only those that there are."""
+
+
+def lock(tx: Transaction, keys: Collection[str]) -> Held:
     """Locks the rows of all jobs bound to these computations, then the computations.
 
     A job may bind itself between the two; then both are let go and taken again with that job.
@@ -38,17 +70,21 @@ def lock(tx: Transaction, keys: Collection[str]) -> None:
     Raises:
         Unavailable: jobs kept binding themselves to it for too many rounds.
     """
+    bound = {"keys": sorted(keys)}
     if tx.single_writer:
-        return
+        return _held(tx, bound)
+    undo = tx.mark()
     for _ in range(_ROUNDS):
-        with tx.savepoint() as undo:
-            held = _lock_jobs(tx, keys)
-            rows = select(computations.c.key).where(computations.c.key.in_(keys)).order_by(computations.c.key)
-            tx.execute(rows.with_for_update(key_share=True)).all()
-            if held.issuperset(tx.execute(_bound(keys)).scalars()):
-                return
-            undo()
+        held = _held(tx, bound)
+        if held.jobs.keys() >= set(tx.execute(_BOUND, bound).scalars()):
+            return held
+        undo()
     raise Unavailable("Too many jobs are being bound to one computation.", cure="Try again.")
+
+
+def _held(tx: Transaction, bound: Mapping[str, Any]) -> Held:
+    states = {row.id: row.state for row in tx.execute(_LOCK_JOBS, bound)}
+    return Held(states, {row.key: from_row(Computation, row) for row in tx.execute(_LOCK_COMPUTATIONS, bound)})
 
 
 def spread(
@@ -63,17 +99,17 @@ def spread(
 ) -> None:
     """Moves the steps bound to a computation along with it, and tells their jobs. Steps of canceling jobs that would
     be tried again are canceled instead."""
-    bound = (
-        select(steps.c.job_id, steps.c.name, jobs.c.state)
-        .join(jobs, jobs.c.id == steps.c.job_id)
-        .where(steps.c.key == key, steps.c.state == before)
-        .order_by(steps.c.job_id, steps.c.position)
-    )
-    for row in tx.execute(bound).all():
-        drop = after == "ready" and row.state == "canceling"
-        this = and_(steps.c.job_id == row.job_id, steps.c.name == row.name)
-        tx.execute(update(steps).where(this).values(state="canceled" if drop else after, error=error))
-        events.add(tx, "step.canceled" if drop else kind, {} if drop else data, job_id=row.job_id, step=row.name)
+    if after == "ready":
+        _spread(tx, _DROP, {"at": key, "before": before, "after": "canceled"}, "step.canceled", {})
+    _spread(tx, _MOVE, {"at": key, "before": before, "after": after, "fault": error}, kind, data)
+
+
+def _spread(
+    tx: Transaction, move: Executable, values: Mapping[str, Any], kind: events.Kind, data: Mapping[str, Any]
+) -> None:
+    moved = tx.execute(move, values).all()
+    for row in sorted(moved, key=lambda row: (row.job_id, row.position)):
+        events.add(tx, kind, data, job_id=row.job_id, step=row.name)
 
 
 def settle(tx: Transaction, job_ids: Collection[str]) -> None:
@@ -113,14 +149,4 @@ def jobs_of(tx: Transaction, key: str, *, state: str) -> list[str]:
 
 def states_of(tx: Transaction, key: str) -> dict[str, str]:
     """States of the jobs with a step bound to this computation, by id, in the order of these."""
-    found = select(jobs.c.id, jobs.c.state).where(jobs.c.id.in_(_bound([key]))).order_by(jobs.c.id)
-    return {row.id: row.state for row in tx.execute(found)}
-
-
-def _bound(keys: Collection[str]) -> Any:
-    return select(steps.c.job_id).where(steps.c.key.in_(keys))
-
-
-def _lock_jobs(tx: Transaction, keys: Collection[str]) -> set[str]:
-    rows = select(jobs.c.id).where(jobs.c.id.in_(_bound(keys))).order_by(jobs.c.id)
-    return set(tx.execute(rows.with_for_update(key_share=True)).scalars())
+    return {row.id: row.state for row in tx.execute(_STATES, {"keys": [key]})}

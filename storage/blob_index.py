@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from storage.blob_digest import Blob
 from storage.database import Transaction
@@ -29,6 +29,13 @@ __all__ = ["HOLD", "Hold", "confirm", "hold"]
 
 HOLD = 3600.0
 """Seconds between putting a blob and referring to it, at most."""
+
+
+_THESE = blobs.c.digest.in_(bindparam("digests", expanding=True))
+_LOCK = select(blobs.c.digest).where(_THESE).order_by(blobs.c.digest).with_for_update(key_share=True)
+_KEEP = update(blobs).where(_THESE).values(doomed_at=None)
+_END = delete(holds).where(holds.c.id.in_(bindparam("ids", expanding=True)))
+_ADD = insert(holds)
 
 
 @dataclass(frozen=True)
@@ -44,16 +51,21 @@ def hold(tx: Transaction, blob: Blob, seconds: float = HOLD) -> Hold:
     row = {"digest": blob.digest, "size": blob.size, "created_at": tx.now, "seen_at": tx.now, "doomed_at": None}
     tx.upsert(blobs, row, keep=frozenset({"created_at"}))
     taken = Hold(blob, new_id("hld"))
-    tx.execute(insert(holds).values(id=taken.id, digest=blob.digest, until=tx.now + seconds))
+    tx.execute(_ADD, {"id": taken.id, "digest": blob.digest, "until": tx.now + seconds})
     return taken
 
 
-def confirm(tx: Transaction, held: Hold) -> bool:
-    """Ends a hold in the transaction that refers to the blob: whether the blob is still the one that was put.
+def confirm(tx: Transaction, *held: Hold) -> bool:
+    """Ends holds in the transaction that refers to the blobs: whether these are still the ones that were put.
 
-    Locks the blob's row until the end of the transaction. If false, take the transaction back.
+    Locks the blobs' rows until the end of the transaction. If false, take the transaction back.
     """
-    kept = update(blobs).where(blobs.c.digest == held.blob.digest).values(seen_at=tx.now, doomed_at=None)
-    if tx.execute(kept).rowcount != 1:
+    if not held:
+        return True
+    digests = sorted({each.blob.digest for each in held})
+    if len(digests) > 1:  # an UPDATE locks in any order
+        tx.execute(_LOCK, {"digests": digests}).all()
+    if tx.execute(_KEEP, {"digests": digests, "seen_at": tx.now}).rowcount != len(digests):
         return False
-    return tx.execute(delete(holds).where(holds.c.id == held.id)).rowcount == 1
+    ids = {each.id for each in held}
+    return tx.execute(_END, {"ids": sorted(ids)}).rowcount == len(ids)

@@ -31,9 +31,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import literal, or_, select, update
+from sqlalchemy import bindparam, literal, or_, select, update
 
-from burnish.errors import WorkerLost
+from burnish.errors import InternalError, WorkerLost
 from storage import bindings, counters, events, products
 from storage.database import Transaction
 from storage.records import Claim, Computation, from_row
@@ -41,6 +41,7 @@ from storage.tables import computations
 from storage.turns import present_priority, turn
 
 __all__ = [
+    "IS_READY",
     "Due",
     "abandon",
     "arm",
@@ -54,6 +55,7 @@ __all__ = [
     "fail",
     "get",
     "heartbeat",
+    "lease",
     "prioritize",
     "reap",
     "release",
@@ -61,7 +63,7 @@ __all__ = [
 
 MAX_ATTEMPTS = 3
 # Written into the statement, not bound to it: only so can a planner tell that the partial indexes fit.
-_IS_READY = computations.c.state == literal("ready", literal_execute=True)
+IS_READY = computations.c.state == literal("ready", literal_execute=True)
 _IS_LEASED = computations.c.state == literal("leased", literal_execute=True)
 _IDLE = {"lease_until": None, "cancel": False}
 _READY = {**_IDLE, "state": "ready", "worker": None, "dispatched_at": None, "progress": 0.0, "doing": None}
@@ -133,23 +135,34 @@ def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: floa
     """
     if not _claimable(get(tx, key), environment, tx.now):
         return None
-    bindings.lock(tx, [key])
-    found = get(tx, key)
+    found = bindings.lock(tx, [key]).computations.get(key)
     if found is None or not _claimable(found, environment, tx.now):
         return None
-    lease = {"state": "leased", "worker": worker, "lease_until": tx.now + ttl, "seen_at": tx.now, "started_at": tx.now}
-    fresh: dict[str, Any] = {"attempt": found.attempt + 1, "progress": 0.0, "doing": None}
-    lost = _lost(found, tx.now) if found.state == "leased" else None
-    counted: dict[str, Any] = {} if lost is None else _counted(found, lost)
-    if not _move(tx, found, **lease, **fresh, **counted):
+    if found.state == "ready":
+        return lease(tx, _seen_by_worker(found), worker=worker, ttl=ttl)
+    lost = _lost(found, tx.now)
+    counted = {**_counted(found, lost), "attempt": found.attempt + 1}
+    if not _move(tx, found, **_leased(tx, worker, ttl), **counted):
         return None
-    if lost is not None:
-        tx.count("lease_losses")
-        tx.count("step_retries", lost["error"]["class"])
-        bindings.spread(tx, key, "leased", "leased", "step.retry", lost)
-    told = {"worker": worker, "attempt": found.attempt + 1}
-    bindings.spread(tx, key, found.state, "leased", "step.leased", told)
-    return _seen_by_worker(replace(found, **fresh, **counted))
+    tx.count("lease_losses")
+    tx.count("step_retries", lost["error"]["class"])
+    bindings.spread(tx, key, "leased", "leased", "step.retry", lost)
+    bindings.spread(tx, key, "leased", "leased", "step.leased", {"worker": worker, "attempt": found.attempt + 1})
+    return _seen_by_worker(replace(found, **counted))
+
+
+def lease(tx: Transaction, seen: Claim, *, worker: str, ttl: float) -> Claim:
+    """ready → leased, for whoever holds the row, and those of the jobs that wait for it; `seen` is the row as it is.
+
+    Raises:
+        InternalError: the caller does not hold it.
+    """
+    attempt = seen.attempt + 1
+    seen_as = {"at": seen.key, "before": seen.attempt}
+    if tx.execute(_LEASE, {**seen_as, **_leased(tx, worker, ttl), "attempt": attempt}).rowcount != 1:
+        raise InternalError(f"{seen.key} was leased without being held.", cure="Report this as a bug.")
+    bindings.spread(tx, seen.key, "ready", "leased", "step.leased", {"worker": worker, "attempt": attempt})
+    return replace(seen, attempt=attempt)
 
 
 def heartbeat(
@@ -191,7 +204,7 @@ def commit(
     Returns:
         Ids of the running jobs to advance, or `None` if the attempt was fenced off and nothing was written.
     """
-    found = _held(tx, key, attempt)
+    found, states = _held(tx, key, attempt)
     made = {"outputs": dict(outputs), "report": dict(report), "seconds": seconds, "peak_memory": peak_memory}
     if found is None or not _move(tx, found, **_IDLE, **made, state="done", progress=1.0, finished_at=tx.now):
         return None
@@ -199,7 +212,7 @@ def commit(
     counters.observe(tx, "step_seconds", found.op, seconds)
     told = {"hit": False, "seconds": seconds, "attempt": attempt}
     bindings.spread(tx, key, "leased", "done", "step.done", told)
-    return _advance(tx, key)
+    return _advance(tx, states)
 
 
 def fail(
@@ -218,23 +231,23 @@ def fail(
     Returns:
         Ids of the running jobs to advance (none if it is tried again), or `None` if the attempt was fenced off.
     """
-    found = _held(tx, key, attempt)
+    found, states = _held(tx, key, attempt)
     if found is None:
         return None
     cost = {"seconds": seconds, "peak_memory": peak_memory}
-    return _end(tx, found, {**_reason(found, tx.now), **cost, "error": dict(error)}, retry_in)
+    return _end(tx, found, {**_reason(found, tx.now), **cost, "error": dict(error)}, retry_in, states)
 
 
 def cancelled(tx: Transaction, key: str, attempt: int) -> bool:
     """Ends the lease of a computation that was stopped because `heartbeat` said so; false if it was fenced off."""
-    found = _held(tx, key, attempt)
-    return found is not None and _stop(tx, found)
+    found, states = _held(tx, key, attempt)
+    return found is not None and _stop(tx, found, states)
 
 
 def release(tx: Transaction, key: str, attempt: int) -> bool:
     """Gives the lease back unfinished because the worker drains; false if it was fenced off. Counts as no failure."""
-    found = _held(tx, key, attempt)
-    return found is not None and _stop(tx, found)
+    found, states = _held(tx, key, attempt)
+    return found is not None and _stop(tx, found, states)
 
 
 def reap(tx: Transaction, limit: int = 100) -> list[str]:
@@ -245,13 +258,13 @@ def reap(tx: Transaction, limit: int = 100) -> list[str]:
     """
     lapsed = select(computations.c.key).where(_IS_LEASED, computations.c.lease_until < tx.now)
     keys = list(tx.execute(lapsed.order_by(computations.c.lease_until).limit(limit)).scalars())
-    bindings.lock(tx, keys)
+    held = bindings.lock(tx, keys).computations if keys else {}
     advance: set[str] = set()
     for key in keys:
-        found = get(tx, key)
+        found = held.get(key)
         if found is not None and _lapsed(found, tx.now):
             tx.count("lease_losses")
-            advance.update(_end(tx, found, _lost(found, tx.now), retry_in=0.0))
+            advance.update(_end(tx, found, _lost(found, tx.now), 0.0, bindings.states_of(tx, key)))
     return sorted(advance)
 
 
@@ -312,7 +325,7 @@ def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
     ready = (
         select(computations.c.key, computations.c.queue, computations.c.turn)
         .where(
-            _IS_READY,
+            IS_READY,
             computations.c.run_after <= tx.now,
             or_(computations.c.dispatched_at.is_(None), computations.c.dispatched_at < tx.now - redispatch),
         )
@@ -325,6 +338,16 @@ def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
         rung = update(computations).where(computations.c.key.in_([each.key for each in found]))
         tx.execute(rung.values(dispatched_at=tx.now))
     return found
+
+
+_LEASE = update(computations).where(
+    computations.c.key == bindparam("at"), IS_READY, computations.c.attempt == bindparam("before")
+)
+
+
+def _leased(tx: Transaction, worker: str, ttl: float) -> dict[str, Any]:
+    alive = {"lease_until": tx.now + ttl, "seen_at": tx.now, "started_at": tx.now}
+    return {"state": "leased", "worker": worker, **alive, "progress": 0.0, "doing": None}
 
 
 def _seen_by_worker(found: Computation) -> Claim:
@@ -350,11 +373,12 @@ def _locked(tx: Transaction, key: str) -> Computation:
     return from_row(Computation, tx.execute(row).one())
 
 
-def _held(tx: Transaction, key: str, attempt: int) -> Computation | None:
-    """The computation, locked together with its jobs, if this attempt still has its lease."""
-    bindings.lock(tx, [key])
-    found = get(tx, key)
-    return found if found is not None and found.state == "leased" and found.attempt == attempt else None
+def _held(tx: Transaction, key: str, attempt: int) -> tuple[Computation | None, Mapping[str, str]]:
+    """The computation, locked together with its jobs, if this attempt still has its lease; and the states of these."""
+    held = bindings.lock(tx, [key])
+    found = held.computations.get(key)
+    mine = found is not None and found.state == "leased" and found.attempt == attempt
+    return found if mine else None, held.jobs
 
 
 def _move(tx: Transaction, found: Computation, **values: Any) -> bool:
@@ -377,7 +401,7 @@ def _count_ended(tx: Transaction, state: str, queue: str, by: int = 1) -> None:
         tx.count("computations", state, queue, by=by)
 
 
-def _stop(tx: Transaction, found: Computation) -> bool:
+def _stop(tx: Transaction, found: Computation, states: Mapping[str, str]) -> bool:
     """leased → ready for whoever still wants it, else canceled. Counts as no failure."""
     if bindings.wanted(tx, found.key):
         moved = _move(tx, found, **_READY, run_after=tx.now)
@@ -385,32 +409,37 @@ def _stop(tx: Transaction, found: Computation) -> bool:
     else:
         moved = _move(tx, found, **_IDLE, state="canceled", finished_at=tx.now)
         bindings.spread(tx, found.key, "leased", "canceled", "step.canceled", {})
-    _advance(tx, found.key)
+    _advance(tx, states)
     return moved
 
 
-def _end(tx: Transaction, found: Computation, reason: Mapping[str, Any], retry_in: float | None) -> list[str]:
+def _end(
+    tx: Transaction,
+    found: Computation,
+    reason: Mapping[str, Any],
+    retry_in: float | None,
+    states: Mapping[str, str],
+) -> list[str]:
     """leased → ready or failed for this reason, or what `_stop` does if it was to be canceled anyway."""
     if found.cancel:
-        _stop(tx, found)
+        _stop(tx, found, states)
         return []
     counted = _counted(found, reason)
     if retry_in is not None and found.failures + 1 < found.max_attempts:
         _move(tx, found, **_READY, **counted, run_after=tx.now + retry_in)
         tx.count("step_retries", reason["error"]["class"])
         bindings.spread(tx, found.key, "leased", "ready", "step.retry", {**reason, "retry_in": retry_in})
-        _advance(tx, found.key)
+        _advance(tx, states)
         return []
     cost = {"seconds": reason.get("seconds"), "peak_memory": reason.get("peak_memory")}
     error = reason["error"]
     _move(tx, found, **_IDLE, **counted, **cost, state="failed", error=error, finished_at=tx.now)
     bindings.spread(tx, found.key, "leased", "failed", "step.failed", reason, error=error)
-    return _advance(tx, found.key)
+    return _advance(tx, states)
 
 
-def _advance(tx: Transaction, key: str) -> list[str]:
-    """Ends bound jobs that were only waiting to be canceled; the running ones are to be advanced."""
-    states = bindings.states_of(tx, key)
+def _advance(tx: Transaction, states: Mapping[str, str]) -> list[str]:
+    """Ends those of the bound jobs that were only waiting to be canceled; the running ones are to be advanced."""
     bindings.settle(tx, [job_id for job_id, state in states.items() if state == "canceling"])
     return [job_id for job_id, state in states.items() if state == "running"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,16 +14,20 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event, text
 from sqlalchemy import exc as driver
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.sql import Executable
 
 from burnish.errors import BadSetting, BurnishError, DiskFull, InternalError, Unavailable
-from storage import counters
+from storage import counters, notes
+from storage.notes import Note
 
 __all__ = ["Database", "Transaction"]
 
 _BUSY_SECONDS = 10
 """Longest wait for another writer."""
+_TRUSTED = 1.0
+"""Seconds for which a connection that was in use just now is taken to be alive. One that is not makes one transaction
+fail as `Unavailable`, and has all connections older than that opened anew."""
 _POSTGRES = {
     "connect_timeout": 3,
     "application_name": "burnish",
@@ -44,6 +49,8 @@ class Transaction:
         self._connection = connection
         self._clock = clock
         self._counts: counters.Counts = {}
+        self._notes: list[Note] = []
+        self._marks = 0
 
     @cached_property
     def now(self) -> float:
@@ -57,15 +64,27 @@ class Transaction:
         """True if no other transaction can write meanwhile (SQLite), so that row locks are of no use."""
         return self._connection.dialect.name == "sqlite"
 
-    def execute(self, statement: Executable) -> CursorResult[Any]:
-        """Runs one statement. Raises as `Database.begin`, or `InternalError` if the statement or a value is refused."""
+    def execute(self, statement: Executable, values: Mapping[str, Any] | None = None) -> CursorResult[Any]:
+        """Runs one statement, with these values for its `bindparam`s.
+
+        Raises as `Database.begin`, or `InternalError` if the statement or a value is refused.
+        """
         with _translated():
             try:
-                result = self._connection.execute(statement)
+                result = self._connection.execute(statement, values)
             except (TypeError, ValueError) as error:  # psycopg's own, when it encodes JSON; SQLAlchemy wraps SQLite's
                 raise InternalError(f"A value can't be stored: {error}.", cure="Report this as a bug.") from error
         assert isinstance(result, CursorResult)  # what a Core statement gives; the declared type is wider
         return result
+
+    def execute_many(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Runs one statement for each of the rows, of which there is at least one. Raises as `execute`."""
+        # The rows as parameters: a part of the statement, they would have it compiled each time, for a millisecond.
+        with _translated():
+            try:
+                self._connection.execute(statement, [dict(row) for row in rows])
+            except (TypeError, ValueError) as error:
+                raise InternalError(f"A value can't be stored: {error}.", cure="Report this as a bug.") from error
 
     def insert_new(self, table: Table, values: Mapping[str, Any]) -> bool:
         """Inserts a row unless a unique column or the primary key forbids it; whether it was inserted.
@@ -83,13 +102,20 @@ class Transaction:
 
     def add_to(self, table: Table, rows: Sequence[Mapping[str, Any]], *, column: str) -> None:
         """Inserts rows; where one with its primary key exists, adds the new value of that column to it."""
-        # The rows as parameters: a part of the statement, they would have it compiled each time, for a millisecond.
-        with _translated():
-            self._connection.execute(_adding(self._connection.dialect.name, table, column), [dict(row) for row in rows])
+        self.execute_many(_adding(self._connection.dialect.name, table, column), rows)
 
     def count(self, name: counters.Name, *labels: str, by: float = 1.0) -> None:
         """Adds to a running sum (`storage/counters.py`) when the transaction is committed."""
         self._counts[name, labels] = self._counts.get((name, labels), 0.0) + by
+
+    def note(self, note: Note) -> None:
+        """Makes an event of it at the end of the transaction, or when `write_notes` is called (`storage/notes.py`)."""
+        self._notes.append(note)
+
+    def write_notes(self) -> None:
+        """Makes events of what was noted so far: who reads events or revisions of jobs calls it before."""
+        made, self._notes = self._notes, []
+        notes.write(self, made)
 
     def write_counts(self) -> None:
         """Writes what was counted: the last thing before the commit."""
@@ -103,11 +129,11 @@ class Transaction:
         An exception that leaves the block takes it back too. After `undo`, the rest of the block belongs to the
         transaction around it.
         """
-        nested, counted = self._connection.begin_nested(), dict(self._counts)
+        nested, counted, noted = self._connection.begin_nested(), dict(self._counts), list(self._notes)
 
         def undo() -> None:
             nested.rollback()
-            self._counts = dict(counted)
+            self._counts, self._notes = dict(counted), list(noted)
 
         try:
             yield undo
@@ -117,6 +143,25 @@ class Transaction:
             raise
         if nested.is_active:
             nested.commit()
+
+    def mark(self) -> Callable[[], None]:
+        """Gives a function that takes back all that comes from here on, row locks included; it may be called again.
+
+        Cheaper than `savepoint` where nothing is to happen at the end of a block.
+        """
+        self._marks += 1
+        name, counted, noted = f"mark_{self._marks}", dict(self._counts), list(self._notes)
+        self._driver(f"SAVEPOINT {name}")
+
+        def undo() -> None:
+            self._driver(f"ROLLBACK TO SAVEPOINT {name}")
+            self._counts, self._notes = dict(counted), list(noted)
+
+        return undo
+
+    def _driver(self, statement: str) -> None:
+        with _translated():
+            self._connection.exec_driver_sql(statement)
 
     def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         return sqlite.insert(table) if self.single_writer else postgresql.insert(table)
@@ -173,6 +218,7 @@ class Database:
                 tx = Transaction(connection, self._clock)
                 yield tx
                 if writes:
+                    tx.write_notes()
                     tx.write_counts()
 
 
@@ -194,17 +240,31 @@ def _checked(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     # A report with NaN in it would be accepted by SQLite and refused by PostgreSQL: refuse it in both.
     settings: dict[str, Any] = {"json_serializer": partial(json.dumps, allow_nan=False, separators=(",", ":"))}
+    pool: dict[str, Any] = {"pool_size": 4, "max_overflow": 16, "pool_timeout": 10}
     if url.get_backend_name() == "postgresql":
-        return create_engine(
-            url, connect_args=_POSTGRES, pool_pre_ping=True, pool_size=4, max_overflow=16, pool_timeout=10, **settings
-        )
+        engine = create_engine(url, connect_args=_POSTGRES, **pool, **settings)
+        event.listen(engine, "checkin", _used)
+        event.listen(engine, "checkout", partial(_look_alive, engine.dialect))
+        return engine
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=4, max_overflow=16, pool_timeout=10, **settings
-    )
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, **pool, **settings)
     event.listen(engine, "connect", _connected)
     event.listen(engine, "begin", _began)
     return engine
+
+
+def _used(connection: Any, record: Any) -> None:
+    record.info["burnish_used"] = time.monotonic()
+
+
+def _look_alive(dialect: Dialect, connection: Any, record: Any, proxy: object) -> None:
+    """Asks a connection that was idle whether it still is one; if not, the pool opens another in its place."""
+    if time.monotonic() - record.info.get("burnish_used", math.inf) < _TRUSTED:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise driver.InvalidatePoolError from error
 
 
 def _connected(connection: Any, record: object) -> None:

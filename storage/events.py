@@ -1,7 +1,8 @@
 """The history of a job: one row per change, log line or sign of progress.
 
 An event's id is the job's revision just after it. It is taken while the job's row is locked, so ids grow without gaps
-in the order of commits: a reader that has seen event n never misses a later one.
+in the order of commits: a reader that has seen event n never misses a later one. A transaction writes all its events
+together, at its end (`storage/notes.py`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, select
 
 from storage import outbox
 from storage.database import Transaction
+from storage.notes import Note
 from storage.records import Event, from_row
 from storage.tables import events, jobs, steps
 
@@ -66,12 +68,14 @@ def add(
 
 def of_job(tx: Transaction, job_id: str, after: int = 0, limit: int = 100, kinds: Sequence[Kind] = ()) -> list[Event]:
     """Events of a job with ids above `after`, oldest first; only of these kinds, if some are named."""
+    tx.write_notes()
     page = _of(job_id, kinds).where(events.c.id > after).order_by(events.c.id).limit(limit)
     return [from_row(Event, row) for row in tx.execute(page)]
 
 
 def last_of_job(tx: Transaction, job_id: str, limit: int, kinds: Sequence[Kind] = ()) -> list[Event]:
     """The newest of them, oldest first."""
+    tx.write_notes()
     page = _of(job_id, kinds).order_by(events.c.id.desc()).limit(limit)
     return [from_row(Event, row) for row in tx.execute(page)][::-1]
 
@@ -82,9 +86,7 @@ def _of(job_id: str, kinds: Sequence[Kind]) -> Select[Any]:
 
 
 def _add(tx: Transaction, kind: Kind, data: Mapping[str, Any], job_id: str, step: str | None) -> None:
-    grow = update(jobs).where(jobs.c.id == job_id).values(revision=jobs.c.revision + 1).returning(jobs.c.revision)
-    revision = tx.execute(grow).scalar_one()
-    tx.execute(events.insert().values(job_id=job_id, id=revision, at=tx.now, kind=kind, step=step, data=dict(data)))
+    tx.note(Note(job_id, kind, step, dict(data)))
     if kind == "job.succeeded" or kind == "job.failed" or kind == "job.canceled":
         outbox.publish(tx, kind, lambda: _told(tx, job_id, data))
 

@@ -49,6 +49,8 @@ __all__ = [
     "version",
 ]
 
+_ADD_STEP = steps.insert()
+
 
 def create(
     tx: Transaction,
@@ -72,16 +74,21 @@ def create(
 
 def get(tx: Transaction, job_id: str) -> Job:
     """The job. Raises `NotFound`."""
+    tx.write_notes()
     return _one(tx, job_id, locked=False)
 
 
 def lock(tx: Transaction, job_id: str) -> Job:
-    """The job, held until the end of the transaction: what starts from one job happens one after the other."""
+    """The job, held until the end of the transaction: what starts from one job happens one after the other.
+
+    Its revision does not count the events of this transaction.
+    """
     return _one(tx, job_id, locked=True)
 
 
 def version(tx: Transaction, job_id: str) -> int:
     """Its revision, which grows with every change of the job, its steps or their progress. Raises `NotFound`."""
+    tx.write_notes()
     revision = tx.execute(select(jobs.c.revision).where(jobs.c.id == job_id)).scalar()
     if revision is None:
         raise _missing(job_id)
@@ -166,9 +173,12 @@ def extend(tx: Transaction, job_id: str, planned: Sequence[PlannedStep]) -> None
 
 def _add_steps(tx: Transaction, job_id: str, planned: Sequence[PlannedStep], first: int) -> None:
     waiting = {"job_id": job_id, "state": "waiting", "hit": False}
+    rows = []
     for position, step in enumerate(planned, first):
         fixed = {"name": step.name, "op": step.op, "spec": dict(step.spec), "queue": step.queue}
-        tx.execute(steps.insert().values(**waiting, **fixed, optional=step.optional, position=position))
+        rows.append({**waiting, **fixed, "optional": step.optional, "position": position})
+    if rows:
+        tx.execute_many(_ADD_STEP, rows)
     events.add(tx, "job.planned", {"steps": [step.name for step in planned]}, job_id=job_id)
 
 

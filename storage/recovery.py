@@ -67,6 +67,7 @@ def _to_repeat(tx: Transaction, job_id: str, found: Computation, digest: str) ->
 
 def _times(tx: Transaction, step: Step) -> int:
     """How often this step was sent back for a lost input already."""
+    tx.write_notes()
     told = select(event_table.c.data).where(
         event_table.c.job_id == step.job_id, event_table.c.step == step.name, event_table.c.kind == "step.retry"
     )

@@ -56,15 +56,15 @@ def advance_all(tx: Transaction, job_ids: Iterable[str], keys: KeyMaker) -> None
 
 
 def _or_fail(tx: Transaction, job_id: str, work: Callable[[], None]) -> None:
-    with tx.savepoint() as undo:
-        try:
-            work()
-        except Unavailable:
-            raise
-        except Exception as error:
-            logger.exception("Job %s can't be advanced", job_id)
-            undo()
-            jobs.fail(tx, job_id, error_of(error))
+    undo = tx.mark()
+    try:
+        work()
+    except Unavailable:
+        raise
+    except Exception as error:
+        logger.exception("Job %s can't be advanced", job_id)
+        undo()
+        jobs.fail(tx, job_id, error_of(error))
 
 
 def advance(tx: Transaction, job_id: str, keys: KeyMaker) -> None:

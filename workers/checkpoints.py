@@ -34,6 +34,8 @@ class CheckpointKeeper:
         self._file = folder / "told" / "checkpoint"
         self._folder = folder
         self._seen: tuple[int, int] | None = None
+        self.kept = False
+        """Whether it has written one."""
         self._ended = threading.Event()
         # With a copy of the context, so that its log lines say what they are about.
         self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="checkpoint", daemon=True)
@@ -48,6 +50,8 @@ class CheckpointKeeper:
 
     def found(self) -> Path | None:
         """What an earlier attempt left, as a local file."""
+        if self._claim.attempt == 1:
+            return None
         try:
             with self._database.read() as tx:
                 digest = checkpoints.of(tx, self._claim.key)
@@ -85,6 +89,7 @@ class CheckpointKeeper:
                 held.append(checkpoints.hold(tx, blob))
 
         self._blobs.put_file(path, before=hold)
+        self.kept = True
         with self._database.begin() as tx:
             if not checkpoints.keep(tx, self._claim.key, self._claim.attempt, held[-1]):
                 blob_index.confirm(tx, held[-1])  # nobody will refer to it

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from burnish.errors import Unavailable
 from burnish.recipe import JobSpec
-from storage import computations, jobs
-from storage.database import Database
+from storage import computations, jobs, succession
+from storage.database import Database, Transaction
 from storage.doorbell import Doorbell
+from storage.succession import Found, Taker
 
-__all__ = ["REDISPATCH", "next_step", "ring_jobs", "ring_steps"]
+__all__ = ["REDISPATCH", "Following", "following", "ring", "ring_jobs", "ring_steps"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,25 +30,27 @@ def ring_steps(database: Database, doorbell: Doorbell, redispatch: float = REDIS
     """
     with database.begin() as tx:
         due = computations.due(tx, _AT_ONCE, redispatch)
-    return _ring(doorbell, due)
+    return ring(doorbell, due)
 
 
-def next_step(database: Database, doorbell: Doorbell, queues: Collection[str]) -> str | None:
-    """For a worker whose slot has just come free: takes the most urgent ready step itself, and rings for the rest.
+@dataclass(frozen=True)
+class Following:
+    """What a worker whose slot comes free finds."""
+
+    found: Found
+    due: list[computations.Due]
+    """Whose doorbells are to be rung once the transaction is committed."""
+
+
+def following(tx: Transaction, taker: Taker | None) -> Following:
+    """For a worker whose slot has just come free: claims the most urgent ready step (unless there is no `taker`: the
+    worker takes nothing new), and finds the rest, for others. Waits for no locks.
 
     That saves the way over the broker between two steps, and keeps to SQL's order whatever the broker still holds. A
     doorbell that was rung for the step before finds it taken.
-
-    Returns:
-        The key to claim, or `None` if nothing is ready on these queues.
     """
-    with database.begin() as tx:
-        first = computations.due(tx, 1, 0.0)
-    ring_steps(database, doorbell)
-    if not first or first[0].queue in queues:
-        return first[0].key if first else None
-    _ring(doorbell, first)
-    return None
+    found = succession.take_next(tx, taker) if taker else Found(None, None)
+    return Following(found, computations.due(tx, _AT_ONCE, REDISPATCH))
 
 
 def ring_jobs(database: Database, doorbell: Doorbell, redispatch: float = REDISPATCH) -> bool:
@@ -63,7 +67,8 @@ def ring_jobs(database: Database, doorbell: Doorbell, redispatch: float = REDISP
     return True
 
 
-def _ring(doorbell: Doorbell, due: Iterable[computations.Due]) -> bool:
+def ring(doorbell: Doorbell, due: Iterable[computations.Due]) -> bool:
+    """Publishes these. False if the broker did not take them all."""
     try:
         for each in due:
             doorbell.step(each.key, each.queue, each.priority)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from burnish.errors import InternalError, StepTimeout, Unavailable
 from storage import blob_index, checkpoints, computations, recovery, removal
@@ -24,6 +24,7 @@ __all__ = ["Ending", "Stored"]
 
 logger = logging.getLogger(__name__)
 
+NextT = TypeVar("NextT")
 _FINAL = frozenset({"user", StepTimeout.code})
 """Error classes and codes that another attempt would only repeat."""
 
@@ -35,6 +36,8 @@ class Stored:
     outputs: dict[str, Hold]
     report: dict[str, Any]
     peak_memory: int
+    checkpointed: bool = True
+    """Whether it may have left a checkpoint."""
 
 
 class Ending:
@@ -43,8 +46,22 @@ class Ending:
     def __init__(self, database: Database, blobs: BlobStore, keys: KeyMaker) -> None:
         self._database, self._blobs, self._keys = database, blobs, keys
 
-    def write(self, claim: Claim, lease: Lease, made: Stored | Failed | Lost | None, seconds: float) -> None:
-        """Writes the end of the attempt, trying until it is written or the lease is somebody else's."""
+    def write(
+        self,
+        claim: Claim,
+        lease: Lease,
+        made: Stored | Failed | Lost | None,
+        seconds: float,
+        then: Callable[[Transaction], NextT],
+    ) -> NextT | None:
+        """Writes the end of the attempt, trying until it is written or the lease is somebody else's.
+
+        Args:
+            then: what else belongs into that transaction; must not wait for locks.
+
+        Returns:
+            What `then` gave; `None` if the lease was lost.
+        """
 
         def end(tx: Transaction) -> bool:
             if isinstance(made, Stored):
@@ -57,16 +74,17 @@ class Ending:
             return give_up(tx, claim.key, claim.attempt)
 
         try:
-            written = self._write(lease, end)
+            written = self._write(lease, end, then)
         except _Removed:
             made = Failed(_removed().document(), 0)
-            written = self._write(lease, end)
-        if not written:
+            written = self._write(lease, end, then)
+        if written is None:
             logger.warning("The lease was lost; the work is dropped")
         elif isinstance(made, Failed | Lost):
             logger.warning("Failed after %.1f s: %s", seconds, made.error["message"])
         else:
             logger.info("%s after %.1f s", "Stopped" if made is None else "Done", seconds)
+        return written
 
     def _commit(self, tx: Transaction, claim: Claim, made: Stored, seconds: float) -> bool:
         ids = computations.commit(
@@ -80,12 +98,12 @@ class Ending:
         )
         if ids is None:
             return False
-        checkpoints.drop(tx, claim.key)
+        if claim.attempt > 1 or made.checkpointed:  # nobody writes one but an attempt
+            checkpoints.drop(tx, claim.key)
         advance_all(tx, ids, self._keys)
         # Rows of blobs are locked last, by every one.
-        for held in sorted(made.outputs.values(), key=lambda each: each.blob.digest):
-            if not blob_index.confirm(tx, held):
-                raise _Removed
+        if not blob_index.confirm(tx, *made.outputs.values()):
+            raise _Removed
         return True
 
     def _make_again(self, tx: Transaction, claim: Claim, made: Lost, seconds: float) -> bool:
@@ -112,15 +130,17 @@ class Ending:
         advance_all(tx, ids or (), self._keys)
         return ids is not None
 
-    def _write(self, lease: Lease, work: Callable[[Transaction], bool]) -> bool:
+    def _write(
+        self, lease: Lease, work: Callable[[Transaction], bool], then: Callable[[Transaction], NextT]
+    ) -> NextT | None:
         while lease.stop != "lost":
             try:
                 with self._database.begin() as tx:
-                    return work(tx)
+                    return then(tx) if work(tx) else None
             except Unavailable as error:
                 logger.warning("The end of an attempt can't be written yet: %s", error)
                 time.sleep(0.5)
-        return False
+        return None
 
 
 class _Removed(Exception):

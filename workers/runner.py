@@ -21,16 +21,17 @@ from burnish.errors import BurnishError, NotFound, ResourceError
 from burnish.logs import about
 from burnish.settings import Settings
 from burnish.trace import Trace
-from storage import blob_index, computations, jobs, steps
+from storage import blob_index, computations, jobs, steps, succession
 from storage.blob_index import Hold
 from storage.blobs import Blob, BlobStore
 from storage.database import Database, Transaction
 from storage.doorbell import Doorbell
 from storage.records import Claim, Computation
+from storage.succession import Taken, Taker
 from workers.advance import advance_all, take_up
 from workers.attempt import Bounds, Failed, run_attempt
 from workers.checkpoints import CheckpointKeeper
-from workers.dispatch import REDISPATCH, next_step, ring_steps
+from workers.dispatch import REDISPATCH, Following, following, ring, ring_steps
 from workers.ending import Ending, Stored
 from workers.host_lock import HostLock
 from workers.keys import KeyMaker
@@ -71,6 +72,9 @@ class Runner:
         self._database, self._blobs, self._doorbell = database, blobs, doorbell
         self._zygote, self._keys, self._scratch, self._host = zygote, keys, scratch, host
         self._ending = Ending(database, blobs, keys)
+        self._taker = Taker(
+            worker_id, keys.environment.fingerprint, tuple(settings.queues), settings.lease_seconds, self._fits
+        )
         self._leases: set[Lease] = set()
         self._lock = threading.Lock()
         self._draining = self._out_of_time = False
@@ -91,22 +95,33 @@ class Runner:
         One that is not to be had was most likely taken by another slot that had just come free, without waiting for
         its own doorbell; what that doorbell was rung for may still be ready, so it is looked for.
         """
-        following: str | None = key
-        misses = 0
-        while following is not None and misses < _MISSES:
-            misses = 0 if self._run(following) else misses + 1
-            following = None if self._draining else next_step(self._database, self._doorbell, self._settings.queues)
+        taken, misses = self._claim(key), 0
+        while misses < _MISSES:
+            misses = 0 if taken else misses + 1
+            next_ = (self._run(taken) if taken else None) or self._look()
+            if next_.found.left and not self._draining:
+                taken = self._claim(next_.found.left)
+            elif (taken := next_.found.taken) is None:
+                return
 
-    def _run(self, key: str) -> bool:
-        found = self._claim(key)
-        if found is None:
-            return False
-        claim, waiting = found
-        with about(**about_claim(claim, waiting)):
-            self._run_claimed(claim, trace_of(waiting))
-        return True
+    def _look(self) -> Following:
+        with self._database.begin() as tx:
+            found = self._follow(tx)
+        ring(self._doorbell, found.due)
+        return found
 
-    def _run_claimed(self, claim: Claim, trace: Trace | None) -> None:
+    def _follow(self, tx: Transaction) -> Following:
+        return following(tx, None if self._draining else self._taker)
+
+    def _run(self, taken: Taken) -> Following | None:
+        """Runs it to its end; what the slot finds then, unless the lease was lost."""
+        with about(**about_claim(taken.claim, taken.waiting)):
+            found = self._run_claimed(taken.claim, trace_of(taken.waiting))
+        if found is not None:
+            ring(self._doorbell, found.due)
+        return found
+
+    def _run_claimed(self, claim: Claim, trace: Trace | None) -> Following | None:
         began = time.monotonic()
         logger.info("Attempt begins")
         with Lease(self._database, claim.key, claim.attempt, self._settings.lease_seconds) as lease:
@@ -115,7 +130,7 @@ class Runner:
                 lease.say("waiting for the host")
                 with self._host.hold(claim.alone, lease.pause) as inside:
                     made = self._attempt(claim, lease, trace) if inside else None
-                self._ending.write(claim, lease, made, time.monotonic() - began)
+                return self._ending.write(claim, lease, made, time.monotonic() - began, self._follow)
             finally:
                 with self._lock:
                     self._leases.discard(lease)
@@ -137,10 +152,13 @@ class Runner:
             if self._out_of_time:  # claimed just before the worker was told to stop
                 lease.end("drain")
 
-    def _claim(self, key: str) -> tuple[Claim, list[steps.Waiting]] | None:
+    def _claim(self, key: str) -> Taken | None:
         if self._draining:
             return None
         with self._database.begin() as tx:
+            if (taken := succession.take(tx, key, self._taker).taken) is not None:
+                return taken
+            # It is not ready, its lease may have lapsed, somebody holds its rows, or it is none of ours.
             found = computations.get(tx, key)
             if found is None or found.state not in ("ready", "leased") or found.queue not in self._settings.queues:
                 return None
@@ -154,7 +172,10 @@ class Runner:
                 environment=self._keys.environment.fingerprint,
                 ttl=self._settings.lease_seconds,
             )
-            return None if claim is None else (claim, steps.bound_to(tx, key))
+            return None if claim is None else Taken(claim, steps.bound_to(tx, key))
+
+    def _fits(self, claim: Claim) -> bool:
+        return self._keys.key(claim.op, claim.spec, claim.inputs).digest == claim.key
 
     def _leave(self, tx: Transaction, found: Computation) -> None:
         """It was planned by another version or for another machine. If none of those took it for long, there are none
@@ -179,7 +200,7 @@ class Runner:
                 if made is None or isinstance(made, Failed):
                     return made
                 outputs = {role: self._put(path) for role, path in made.outputs.items()}
-                return Stored(outputs, made.report, made.peak_memory)
+            return Stored(outputs, made.report, made.peak_memory, keeper.kept)
         except InputLost as error:
             return error.lost
         except BurnishError as error:

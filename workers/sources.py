@@ -28,8 +28,9 @@ _TABLES = frozenset({"workers.steps.table", "workers.passes", "workers.backends"
 _ROOT = Path(workers.__file__).parents[1]
 
 
-def code_digest(modules: Iterable[str]) -> str:
-    """SHA-256 in hex over `modules` and all of ours that they import, at any depth."""
+@cache
+def code_digest(modules: tuple[str, ...]) -> str:
+    """SHA-256 in hex over `modules` and all of ours that they import, at any depth, as they are when first asked."""
     total = hashlib.sha256()
     for name in modules_behind(modules):
         total.update(f"{name} {_digest(name)}\n".encode())

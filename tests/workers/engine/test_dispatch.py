@@ -11,8 +11,9 @@ from burnish.errors import Unavailable
 from storage import computations
 from storage.database import Database
 from storage.doorbell import Doorbell
+from storage.succession import Found, Taker
 from tests.workers.engine.scene import Scene
-from workers.dispatch import next_step, ring_jobs, ring_steps
+from workers.dispatch import following, ring, ring_jobs, ring_steps
 from workers.keys import KeyMaker
 from workers.tick import Tick
 
@@ -83,19 +84,29 @@ def test_a_free_slot_takes_the_most_urgent_step_and_rings_for_the_rest(
     job_id, _ = _ready(scene)
     scene.finish(job_id, "capture", "split")
     ready = {str(step.key) for step in scene.steps(job_id).values() if step.state == "ready"}
-    mine = next_step(database, bell, ("cpu",))
+    found = _follow(database, bell, "cpu")
+    assert found.taken is not None
+    mine = found.taken.claim.key
     assert mine in ready
+    assert scene.computation(mine).state == "leased"
     assert sorted(line.split()[1] for line in bell.heard) == sorted(ready - {mine})
 
 
 def test_a_free_slot_leaves_a_step_of_another_queue_to_others(database: Database, scene: Scene, bell: Recorder) -> None:
     _, key = _ready(scene)
-    assert next_step(database, bell, ("cuda",)) is None
+    assert _follow(database, bell, "cuda") == (None, None)
     assert bell.heard == [f"burnish.step {key} cpu 5"]
 
 
 def test_a_free_slot_finds_nothing_when_nothing_is_ready(database: Database, bell: Recorder) -> None:
-    assert next_step(database, bell, ("cpu",)) is None
+    assert _follow(database, bell, "cpu") == (None, None)
+
+
+def _follow(database: Database, bell: Recorder, queue: str) -> Found:
+    with database.begin() as tx:
+        found = following(tx, Taker("w", "e", (queue,), 30.0, lambda claim: True))
+    assert ring(bell, found.due)
+    return found.found
 
 
 def test_a_broker_that_is_away_is_told_by_the_answer(database: Database, scene: Scene, bell: Recorder) -> None:

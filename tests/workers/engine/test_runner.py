@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from burnish.settings import Settings
-from storage import computations
+from storage import computations, succession
 from storage.blobs import BlobStore, open_store
 from storage.database import Database
+from storage.succession import Found
 from tests.storage.scene import Clock
 from tests.workers.engine.scene import Scene
 from tests.workers.engine.test_dispatch import Recorder
+from workers.dispatch import Following
 from workers.environment import Environment
 from workers.host_lock import HostLock
 from workers.keys import KeyMaker
@@ -215,14 +218,14 @@ def test_a_step_claimed_at_the_last_moment_is_given_back(
     job_id = _submit(scene, blobs)
     runner.plan(job_id)
     key = str(scene.steps(job_id)["capture"].key)
-    claim = computations.claim
+    take = succession.take
 
     def and_stop(*arguments: Any, **options: Any) -> Any:
-        found = claim(*arguments, **options)
+        found = take(*arguments, **options)
         runner.drain(0.0)
         return found
 
-    monkeypatch.setattr(computations, "claim", and_stop)
+    monkeypatch.setattr(succession, "take", and_stop)
     runner.execute(key)
     found = scene.computation(key)
     assert (found.state, found.attempt, found.failures) == ("ready", 1, 0)
@@ -306,7 +309,8 @@ def _run_one(runner: Runner, key: str) -> None:
     """Without going on with the next that is ready, so that a test can come in between."""
     found = runner._claim(key)
     assert found is not None
-    runner._run_claimed(found[0], None)
+    with mock.patch.object(runner, "_follow", return_value=Following(Found(None, None), [])):
+        runner._run_claimed(found.claim, None)
 
 
 def _finish(runner: Runner, scene: Scene, job_id: str) -> None:

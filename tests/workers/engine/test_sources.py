@@ -15,7 +15,7 @@ from workers.sources import STANDALONE, code_digest, modules_behind
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A source tree of its own, in place of the project's."""
     monkeypatch.setattr(sources, "_ROOT", tmp_path)
-    caches = (sources._digest, sources._imports, sources._path, sources._tree)
+    caches = (sources.code_digest, sources._digest, sources._imports, sources._path, sources._tree)
     for cache in caches:
         cache.cache_clear()
     for name in ("workers", "workers/steps", "workers/passes", "burnish"):
@@ -27,7 +27,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _digest(*modules: str) -> str:
-    for cache in (sources._digest, sources._imports, sources._path, sources._tree):
+    for cache in (sources.code_digest, sources._digest, sources._imports, sources._path, sources._tree):
         cache.cache_clear()
     return code_digest(modules)
 
