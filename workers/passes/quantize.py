@@ -68,8 +68,8 @@ class QuantizePass(Pass[Quantize]):
     def apply(self, program: ExportedProgram, settings: Quantize, context: PassContext) -> Applied:
         module = program.module(check_guards=False)
         assert isinstance(module, GraphModule)
-        if (reasons := self.requires(program, settings)) or _is_quantized(module):
-            why = " ".join(reasons) or "The model is quantized already, and stays as it is."
+        if (unfit := self.requires(program, settings)) or _is_quantized(module):
+            why = " ".join(unfit) or "The model is quantized already, and stays as it is."
             return Applied(program, changed=False, reason=why)
         layers = find_layers(module)
         if settings.weights in _HALVES:
