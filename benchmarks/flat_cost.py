@@ -128,7 +128,7 @@ def _calls(live: list[str], size: int) -> dict[str, Callable[[Transaction], obje
         "poll a job, unchanged": lambda tx: jobs.get(tx, middle),
         "poll a job, whole": lambda tx: (jobs.get(tx, middle), steps.of_job(tx, middle)),
         "poll events": lambda tx: events.of_job(tx, middle, 10, 100),
-        "why a key missed": lambda tx: nearest.explain(tx, "capture", "new", {"op": "capture"}),
+        "why a key missed": lambda tx: nearest.explain(tx, "capture", "new", {"op": "capture"}, None),
         "who refers to a blob": lambda tx: blob_uses.refers(tx, "b" * 64),
         "idempotency": lambda tx: idempotency.claim(tx, "scope", f"{time.time_ns()}", "h"),
         "live workers": workers.live,

@@ -7,7 +7,7 @@ computation calls `lock` first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Executable, bindparam, exists, select, update
@@ -96,19 +96,29 @@ def spread(
     data: Mapping[str, Any],
     *,
     error: Mapping[str, Any] | None = None,
+    log: Sequence[str] = (),
 ) -> None:
-    """Moves the steps bound to a computation along with it, and tells their jobs. Steps of canceling jobs that would
-    be tried again are canceled instead."""
+    """Moves the steps bound to a computation along with it, and tells their jobs; before that, these lines of its log.
+
+    Steps of canceling jobs that would be tried again are canceled instead.
+    """
     if after == "ready":
         _spread(tx, _DROP, {"at": key, "before": before, "after": "canceled"}, "step.canceled", {})
-    _spread(tx, _MOVE, {"at": key, "before": before, "after": after, "fault": error}, kind, data)
+    _spread(tx, _MOVE, {"at": key, "before": before, "after": after, "fault": error}, kind, data, log)
 
 
 def _spread(
-    tx: Transaction, move: Executable, values: Mapping[str, Any], kind: events.Kind, data: Mapping[str, Any]
+    tx: Transaction,
+    move: Executable,
+    values: Mapping[str, Any],
+    kind: events.Kind,
+    data: Mapping[str, Any],
+    log: Sequence[str] = (),
 ) -> None:
     moved = tx.execute(move, values).all()
     for row in sorted(moved, key=lambda row: (row.job_id, row.position)):
+        for line in log:
+            events.add(tx, "log", {"line": line}, job_id=row.job_id, step=row.name)
         events.add(tx, kind, data, job_id=row.job_id, step=row.name)
 
 

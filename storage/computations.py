@@ -36,7 +36,7 @@ from sqlalchemy import bindparam, literal, or_, select, update
 from burnish.errors import InternalError, WorkerLost
 from storage import bindings, counters, events, products
 from storage.database import Transaction
-from storage.records import Claim, Computation, from_row
+from storage.records import Claim, Computation, ComputationState, from_row
 from storage.tables import computations
 from storage.turns import present_priority, turn
 
@@ -66,6 +66,7 @@ MAX_ATTEMPTS = 3
 IS_READY = computations.c.state == literal("ready", literal_execute=True)
 _IS_LEASED = computations.c.state == literal("leased", literal_execute=True)
 _IDLE = {"lease_until": None, "cancel": False}
+_EMPTY: dict[str, Any] = dict.fromkeys(computations.c.keys())
 _READY = {**_IDLE, "state": "ready", "worker": None, "dispatched_at": None, "progress": 0.0, "doing": None}
 
 
@@ -103,7 +104,7 @@ def arm(
     alone: bool,
     priority: int,
     since: float | None = None,
-) -> Computation:
+) -> tuple[Computation, ComputationState | None]:
     """Makes sure that the key is computed, being computed, or ready to be; the row stays locked.
 
     The caller holds its job's row. A failed or canceled one starts over with all its attempts; one that is under way
@@ -111,21 +112,26 @@ def arm(
 
     Args:
         since: when the job began to wait (`storage/turns.py`); by default now.
+
+    Returns:
+        How it stands now, and in which state it was before; `None` if there was no such row.
     """
     fixed = {"key": key, "op": op, "spec": dict(spec), "inputs": dict(inputs), "key_parts": dict(key_parts)}
     wish = {"priority": priority, "turn": turn(tx.now if since is None else since, priority)}
     place = {"queue": queue, "environment": environment, "alone": alone, **wish}
     start: dict[str, Any] = {**_READY, "failures": 0, "reasons": [], "error": None, "run_after": tx.now}
     created = {"attempt": 0, "max_attempts": MAX_ATTEMPTS, "created_at": tx.now}
-    tx.insert_new(computations, {**fixed, **place, **start, **created})
+    made = {**fixed, **place, **start, **created}
+    if tx.insert_new(computations, made):
+        return Computation(**_EMPTY | made), None
     found = _locked(tx, key)
     if found.state in ("failed", "canceled"):
         _move(tx, found, **start, **wish, finished_at=None)
     elif found.state in ("ready", "leased") and (priority < found.priority or wish["turn"] < found.turn):
         _move(tx, found, priority=min(priority, found.priority), turn=min(wish["turn"], found.turn))
     else:
-        return found
-    return _locked(tx, key)
+        return found, found.state
+    return _locked(tx, key), found.state
 
 
 def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: float) -> Claim | None:
@@ -198,8 +204,10 @@ def commit(
     report: Mapping[str, Any],
     seconds: float,
     peak_memory: int | None,
+    log: Sequence[str] = (),
 ) -> list[str] | None:
-    """Ends the lease with a result, for every job that waits for it. The outputs are in the blob store already.
+    """Ends the lease with a result, for every job that waits for it. The outputs are in the blob store already; `log`
+    is what no heartbeat has told.
 
     Returns:
         Ids of the running jobs to advance, or `None` if the attempt was fenced off and nothing was written.
@@ -211,7 +219,7 @@ def commit(
     products.note(tx, key, outputs.values())
     counters.observe(tx, "step_seconds", found.op, seconds)
     told = {"hit": False, "seconds": seconds, "attempt": attempt}
-    bindings.spread(tx, key, "leased", "done", "step.done", told)
+    bindings.spread(tx, key, "leased", "done", "step.done", told, log=log)
     return _advance(tx, states)
 
 
@@ -224,9 +232,10 @@ def fail(
     retry_in: float | None,
     seconds: float | None = None,
     peak_memory: int | None = None,
+    log: Sequence[str] = (),
 ) -> list[str] | None:
     """Ends the lease with an error (`BurnishError.document()`); it is ready again after `retry_in` seconds, unless that
-    is `None` or the attempts are used up.
+    is `None` or the attempts are used up. `log` as for `commit`.
 
     Returns:
         Ids of the running jobs to advance (none if it is tried again), or `None` if the attempt was fenced off.
@@ -235,7 +244,7 @@ def fail(
     if found is None:
         return None
     cost = {"seconds": seconds, "peak_memory": peak_memory}
-    return _end(tx, found, {**_reason(found, tx.now), **cost, "error": dict(error)}, retry_in, states)
+    return _end(tx, found, {**_reason(found, tx.now), **cost, "error": dict(error)}, retry_in, states, log)
 
 
 def cancelled(tx: Transaction, key: str, attempt: int) -> bool:
@@ -419,6 +428,7 @@ def _end(
     reason: Mapping[str, Any],
     retry_in: float | None,
     states: Mapping[str, str],
+    log: Sequence[str] = (),
 ) -> list[str]:
     """leased → ready or failed for this reason, or what `_stop` does if it was to be canceled anyway."""
     if found.cancel:
@@ -428,13 +438,13 @@ def _end(
     if retry_in is not None and found.failures + 1 < found.max_attempts:
         _move(tx, found, **_READY, **counted, run_after=tx.now + retry_in)
         tx.count("step_retries", reason["error"]["class"])
-        bindings.spread(tx, found.key, "leased", "ready", "step.retry", {**reason, "retry_in": retry_in})
+        bindings.spread(tx, found.key, "leased", "ready", "step.retry", {**reason, "retry_in": retry_in}, log=log)
         _advance(tx, states)
         return []
     cost = {"seconds": reason.get("seconds"), "peak_memory": reason.get("peak_memory")}
     error = reason["error"]
     _move(tx, found, **_IDLE, **counted, **cost, state="failed", error=error, finished_at=tx.now)
-    bindings.spread(tx, found.key, "leased", "failed", "step.failed", reason, error=error)
+    bindings.spread(tx, found.key, "leased", "failed", "step.failed", reason, error=error, log=log)
     return _advance(tx, states)
 
 

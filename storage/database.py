@@ -91,8 +91,7 @@ class Transaction:
 
         Waits for a transaction that is inserting the same row, and then sees what that one did.
         """
-        statement = self._insert(table).values(**values).on_conflict_do_nothing()
-        return self.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
+        return self.execute(_inserting(self._connection.dialect.name, table), values).rowcount == 1
 
     def upsert(self, table: Table, values: Mapping[str, Any], *, keep: frozenset[str] = frozenset()) -> None:
         """Inserts a row, or overwrites the one with its primary key, except the columns in `keep`."""
@@ -277,6 +276,12 @@ def _began(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", True)
     connection.exec_driver_sql(f"PRAGMA query_only={'off' if writes else 'on'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@cache
+def _inserting(dialect: str, table: Table) -> Executable:
+    statement = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 @cache

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from storage.database import Transaction
+from storage.records import ComputationState
 from storage.tables import computations
 
 __all__ = ["explain"]
@@ -16,24 +17,31 @@ _LOOKED_AT = 20
 """Newest computations of the operation to compare with."""
 
 
-def explain(tx: Transaction, op: str, key: str, key_parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a step shows about its key, before it is bound.
+_EARLIER = (
+    select(computations.c.key, computations.c.key_parts)
+    .where(computations.c.op == bindparam("of"), computations.c.key != bindparam("own"))
+    .order_by(computations.c.created_at.desc())
+    .limit(bindparam("most"))
+)
+
+
+def explain(
+    tx: Transaction, op: str, key: str, key_parts: Mapping[str, Any], known: ComputationState | None
+) -> dict[str, Any]:
+    """What a step shows about its key.
+
+    Args:
+        known: state of the key's computation before the step was bound to it; `None` if there was none.
 
     Returns:
-        `{"known": state}` if the key exists, else `{"nearest": key, "differs": [names of key parts]}`, where nearest is
-        the earlier computation of that operation that differs in the fewest parts; both `None` and `[]` if it is the
+        `{"known": state}` if the key existed, else `{"nearest": key, "differs": [names of key parts]}`, where nearest
+        is the earlier computation of that operation that differs in the fewest parts; both `None` and `[]` if it is the
         first.
     """
-    known = tx.execute(select(computations.c.state).where(computations.c.key == key)).scalar()
     if known is not None:
         return {"known": known, "nearest": key, "differs": []}
-    earlier = (
-        select(computations.c.key, computations.c.key_parts)
-        .where(computations.c.op == op)
-        .order_by(computations.c.created_at.desc())
-        .limit(_LOOKED_AT)
-    )
-    apart = [(_differing(key_parts, row.key_parts), row.key) for row in tx.execute(earlier)]
+    earlier = tx.execute(_EARLIER, {"of": op, "own": key, "most": _LOOKED_AT})
+    apart = [(_differing(key_parts, row.key_parts), row.key) for row in earlier]
     differs, nearest = min(apart, key=lambda pair: len(pair[0]), default=([], None))
     return {"known": None, "nearest": nearest, "differs": differs}
 

@@ -133,17 +133,16 @@ def bind(
     Raises:
         Conflict: the step is not waiting any more.
     """
-    why = explain(tx, step.op, key, key_parts)
     spec = dict(step.spec)
     if since is None:
         since = tx.execute(select(jobs.c.created_at).where(jobs.c.id == step.job_id)).scalar_one()
-    found = computations.arm(
+    found, before = computations.arm(
         tx, key, op=step.op, spec=spec, inputs=inputs, key_parts=key_parts, queue=queue, environment=environment,
         alone=alone, priority=priority, since=since,
     )  # fmt: skip
     hit = found.state == "done"
     tx.count("cache_hits" if hit else "cache_misses")
-    why["hit"] = hit
+    why = {**explain(tx, step.op, key, key_parts, before), "hit": hit}
     moved: dict[str, Any] = {"state": found.state, "key": key, "hit": hit, "why": why, "spec": spec, "queue": queue}
     _leave_waiting(tx, step, moved)
     events.add(tx, _EVENT[found.state], {"key": key, **why}, job_id=step.job_id, step=step.name)

@@ -8,7 +8,7 @@ So it can be done in the transaction that ends the step before, which holds rows
 2. Then the rows of their jobs. If one of them is held by somebody else, nothing is claimed: the caller is told, and
    claims it in a transaction of its own, which waits (`computations.claim`).
 
-The order of turns (`storage/turns.py`) is that of doorbells: the first by turn is taken, whichever job it belongs to, so
+The order of turns (`storage/turns.py`) is that of doorbells: the first by turn is taken, whichever job it is of, so
 priorities and ageing hold.
 """
 

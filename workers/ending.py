@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -65,9 +65,9 @@ class Ending:
 
         def end(tx: Transaction) -> bool:
             if isinstance(made, Stored):
-                return self._commit(tx, claim, made, seconds)
+                return self._commit(tx, claim, made, seconds, lease.rest)
             if isinstance(made, Failed):
-                return self._fail(tx, claim, made, seconds)
+                return self._fail(tx, claim, made, seconds, lease.rest)
             if isinstance(made, Lost):
                 return self._make_again(tx, claim, made, seconds)
             give_up = computations.cancelled if lease.stop == "cancel" else computations.release
@@ -86,7 +86,7 @@ class Ending:
             logger.info("%s after %.1f s", "Stopped" if made is None else "Done", seconds)
         return written
 
-    def _commit(self, tx: Transaction, claim: Claim, made: Stored, seconds: float) -> bool:
+    def _commit(self, tx: Transaction, claim: Claim, made: Stored, seconds: float, log: Sequence[str]) -> bool:
         ids = computations.commit(
             tx,
             claim.key,
@@ -95,6 +95,7 @@ class Ending:
             report=made.report,
             seconds=seconds,
             peak_memory=made.peak_memory,
+            log=log,
         )
         if ids is None:
             return False
@@ -116,7 +117,7 @@ class Ending:
             removal.discard(tx, self._blobs, made.digest)
         return True
 
-    def _fail(self, tx: Transaction, claim: Claim, made: Failed, seconds: float) -> bool:
+    def _fail(self, tx: Transaction, claim: Claim, made: Failed, seconds: float, log: Sequence[str] = ()) -> bool:
         final = not _FINAL.isdisjoint((made.error["class"], made.error["code"]))
         ids = computations.fail(
             tx,
@@ -126,6 +127,7 @@ class Ending:
             retry_in=None if final else 4.0**claim.failures,
             seconds=seconds,
             peak_memory=made.peak_memory,
+            log=log,
         )
         advance_all(tx, ids or (), self._keys)
         return ids is not None

@@ -48,6 +48,8 @@ class Lease:
         )
         self.stop: Stop | None = None
         """Why the work has to end before it is done."""
+        self.rest: list[str] = []
+        """Lines of the log that no heartbeat has told."""
 
     def __enter__(self) -> Lease:
         self._thread.start()
@@ -63,13 +65,28 @@ class Lease:
         self._log = StepLog(folder / "told" / "log.txt")
 
     def finish_log(self) -> None:
-        """Sends what the log of a step that has ended still holds; what it printed without measure is cut."""
-        if self._log is None:
-            return
+        """Reads what the log of a step that has ended still holds; what it printed without measure is cut.
+
+        The last batch is left in `rest`, for the transaction that writes the end.
+        """
         for _ in range(_LAST_BEATS):
-            if self._log.unread() == 0 or self.stop in ("cancel", "lost", "drain") or not self._beat(ended=True):
+            if self._keep_rest() or self.stop in ("cancel", "lost", "drain") or not self._beat(ended=True):
                 return
-        step_logger.warning("%d more bytes of the log were not kept", self._log.unread())
+        if self._log is not None:
+            step_logger.warning("%d more bytes of the log were not kept", self._log.unread())
+
+    def _keep_rest(self) -> bool:
+        """Whether it is less than a batch, and kept."""
+        with self._beating:
+            if self._log is None:
+                return True
+            lines = self._log.lines(ended=True)
+            if self._log.more():
+                return False
+            self.rest, self._log = lines, None
+        for line in lines:
+            step_logger.info("%s", line)
+        return True
 
     def say(self, doing: str) -> None:
         """What is being done outside the step's process."""

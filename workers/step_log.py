@@ -48,6 +48,10 @@ class StepLog:
         moved, self._read = self._next - self._read, self._next
         return moved
 
+    def more(self) -> bool:
+        """Whether there are lines behind those that `lines` gave last."""
+        return self._path.exists() and self._path.stat().st_size > self._next
+
     def unread(self) -> int:
         """Bytes that nobody has read."""
         return self._path.stat().st_size - self._read if self._path.exists() else 0

@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> None:
         with contextlib.suppress(ImportError):  # an optional library: the step that needs it says so itself
             importlib.import_module(module)
     steps = importlib.import_module(table)
+    importlib.import_module("workers.child")  # not at the top: its imports are the steps' own
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page it marks
     server = _Server(socket.socket(fileno=int(descriptor)), steps.STEPS)
@@ -138,7 +139,7 @@ class _Server:
             for sentence in missing:
                 print(f"sandbox: {sentence}", flush=True)
             die_with_parent(parent)  # last: a change of credentials above would have cleared it
-            from workers.child import run_step  # its imports are the steps' own
+            from workers.child import run_step  # imported by now
 
             status = run_step(self._steps, folder)
         except BaseException:  # noqa: BLE001 - a fork must never return into the server's loop, whatever happened
