@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import os
+import shlex
 import shutil
 import tempfile
 import zipfile
@@ -22,8 +23,12 @@ from torch.utils._pytree import tree_unflatten
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from workers.backends.base import BackendRunner, Lowered
-from workers.graphs.device import missing_device, moved_to
+from workers.backends.kernels.library import LIBRARY, make_library
+from workers.graphs.cuda_weights import cuda_refusals, for_cuda
+from workers.graphs.device import Card, missing_device, moved_to
 from workers.graphs.free_batch import free_batch
+from workers.graphs.inductor_low_bit import Kernels, lower_low_bit, refusals
+from workers.graphs.inductor_operators import SHIMS
 from workers.graphs.one_channel_convolutions import widen_one_channel_convolutions
 from workers.graphs.reexport import reexport
 from workers.graphs.residual_linears import guard_residual_linears
@@ -73,29 +78,30 @@ class Inductor(BackendRunner):
             reasons.append(reason)
         elif target.device == "cuda" and importlib.util.find_spec("triton") is None:
             reasons.append("Inductor needs Triton for CUDA, and this worker has none. Install a CUDA build of torch.")
-        if target.device == "cpu" and _is_low_bit(program):
-            reasons.append(
-                "Inductor would widen weights of few bits and dynamically rounded layers to float32, and gain nothing. "
-                "Use the onnxruntime or the openvino backend."
-            )
-        if target.device == "cuda" and _is_quantized(program):
-            reasons.append(
-                "For CUDA, Inductor would widen int8 and low-bit weights and compute in float32, slower than before. "
-                "Use `quantize: {weights: bfloat16}`."
-            )
+        elif target.device == "cuda":
+            reasons += cuda_refusals(program, Card.here())
+        if target.device == "cpu":
+            reasons += _low_bit_refusal(program)
         if shutil.which(torch._inductor.config.cpp.cxx[1]) is None:
             reasons.append("Inductor needs a C++ compiler, and this worker has no g++ on its PATH. Install g++.")
         return reasons
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
-        rewritten, notes = _rewritten(program)
+        kernels, options = Kernels(), dict[str, Any]()
+        if target.device == "cuda":
+            made = for_cuda(program, Card.here(), _example(program))
+            rewritten, notes, options = made.program, made.notes, made.options
+        else:
+            rewritten, notes = _rewritten(program)
+            rewritten, kernels = lower_low_bit(rewritten, _example(rewritten))
+            notes += kernels.notes
         rewritten = moved_to(rewritten, target.device)
         path = folder / self.filename
         least, most = batch_range(program)
         batch = max(least, min(target.batch, most or target.batch))
         _give_example(rewritten, max(2, least), target.device)
-        with _scratch(folder), torch.no_grad(), packed_for(batch), free_batch():
-            _compile(rewritten, path)
+        with _scratch(folder) as scratch, torch.no_grad(), packed_for(batch), free_batch():
+            _compile(rewritten, path, {**options, **_linked(kernels, scratch), **_nameless(scratch)})
         _drop_sources(path)
         if least == most:
             notes.append(
@@ -114,9 +120,15 @@ class Inductor(BackendRunner):
         )
 
 
-def _is_low_bit(program: ExportedProgram) -> bool:
-    """True if it has weights in the form of `workers/graphs/low_bit.py`."""
-    return any("dequantize_per_channel_group" in str(node.target) for node in program.graph.nodes)
+def _low_bit_refusal(program: ExportedProgram) -> list[str]:
+    """Why weights of few bits would gain nothing."""
+    reasons = refusals(program)
+    if not reasons:
+        return []
+    return [
+        f"Inductor would widen every weight of few bits to float32, and gain nothing: {'; '.join(reasons)}. "
+        "Use the onnxruntime or the openvino backend."
+    ]
 
 
 def _is_quantized(program: ExportedProgram) -> bool:
@@ -135,7 +147,12 @@ def _rewritten(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
         notes.append(f"{count} residual addition(s) kept out of the int8 linear layer, where Inductor adds in place.")
     if not notes:
         return program, []
-    return reexport(module, program, example_inputs(program, max(2, batch_range(program)[0]), seed=0)), notes
+    return reexport(module, program, _example(program)), notes
+
+
+def _example(program: ExportedProgram) -> Sequence[torch.Tensor]:
+    """Inputs to trace with."""
+    return example_inputs(program, max(2, batch_range(program)[0]), seed=0)
 
 
 def _give_example(program: ExportedProgram, batch: int, device: str) -> None:
@@ -146,17 +163,39 @@ def _give_example(program: ExportedProgram, batch: int, device: str) -> None:
 
 
 @contextmanager
-def _scratch(folder: Path) -> Iterator[None]:
-    """Keeps Inductor's cache and temporary files inside `folder`, and removes them."""
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Keeps Inductor's cache, temporary files and our libraries inside `folder`, and removes them."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="inductor-") as scratch:
-        variables = {"TORCHINDUCTOR_CACHE_DIR": scratch, "TMPDIR": scratch}
+        variables = {"TORCHINDUCTOR_CACHE_DIR": scratch, "TMPDIR": scratch, "LIBRARY_PATH": scratch}
         with mock.patch.dict(os.environ, variables), mock.patch.object(tempfile, "tempdir", scratch):
-            yield
+            yield Path(scratch)
 
 
-def _compile(program: ExportedProgram, path: Path) -> None:
+def _linked(kernels: Kernels, scratch: Path) -> dict[str, Any]:
+    """Makes the library of the program's own kernels, and gives the settings that link it into the package."""
+    if not kernels.operators:
+        return {}
+    make_library(scratch, kernels.files, kernels.kinds)
+    return {
+        "aot_inductor.custom_ops_to_c_shims": {each: [SHIMS[each].declaration] for each in kernels.operators},
+        "aot_inductor.custom_op_libs": [LIBRARY],
+    }
+
+
+def _nameless(scratch: Path) -> dict[str, Any]:
+    """A compiler that leaves the folders of this machine out of the machine code, which names sources in its errors."""
+    compiler = torch._inductor.config.cpp.cxx[1]
+    folders = {scratch: ".", Path(torch.__file__).parent: "torch"}
+    maps = " ".join(shlex.quote(f"-ffile-prefix-map={folder}={name}") for folder, name in folders.items())
+    script = scratch / "compiler"
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(compiler)} {maps} "$@"\n')
+    script.chmod(0o700)
+    return {"cpp.cxx": (None, str(script))}
+
+
+def _compile(program: ExportedProgram, path: Path, more: dict[str, Any]) -> None:
     try:
-        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=CONFIG)
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs={**CONFIG, **more})
     # A boundary: the compiler's faults come as whatever exception its many parts run into.
     except Exception as error:
         raise UnsupportedModel(

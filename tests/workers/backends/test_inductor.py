@@ -218,12 +218,3 @@ def test_a_program_from_the_store_is_lowered_though_its_sample_inputs_were_strip
     case = Case(program, tmp_path)
     x = models.example("mlp", batch=7)
     torch.testing.assert_close(case.found(*x), case.expected(*x))
-
-
-@pytest.mark.parametrize("weights", ["int4", "int8"])
-def test_weights_that_it_would_widen_are_refused_and_a_backend_that_does_not_is_named(weights: str) -> None:
-    program = quantize(
-        models.program("mlp"), *models.example("mlp", 32), weights=weights, activations="dynamic"
-    ).program
-    (reason,) = Inductor().requires(program, Target())
-    assert "onnxruntime" in reason

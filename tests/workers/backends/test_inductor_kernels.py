@@ -1,0 +1,212 @@
+"""The kernels of few-bit weights, called as a package calls them, on every instruction set that this machine has."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from workers.backends.kernels.library import compile_source
+from workers.graphs.inductor_packing import pack_weight
+from workers.graphs.low_bit import LowBitWeight, ops
+
+ISAS = {
+    "native": (63, ["-march=native"]),
+    # Kinds: 4 and 8 bits rounded, 4 bits float; quickly compiled, as speed is not tested.
+    "avx2": (0b010110, ["-march=x86-64-v3", "-O1"]),
+    "portable": (0b010110, ["-O1"]),
+}
+"""Kinds of products and flags of the compiler."""
+
+
+class Kernel:
+    """A compiled library; its linear layer takes and gives tensors."""
+
+    def __init__(self, path: Path) -> None:
+        self._linear = ctypes.CDLL(str(path)).aoti_torch_cpu_low_bit_linear
+        self._linear.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 6 + [ctypes.c_void_p]
+
+    def linear(
+        self, x: torch.Tensor, weight: LowBitWeight, bias: torch.Tensor | None = None, rounded: bool = True
+    ) -> torch.Tensor:
+        packed = pack_weight(weight)
+        tensors = [x, packed.data, *([] if bias is None else [bias])]
+        handles = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(tensors)  # type: ignore[attr-defined]
+        values = [_address(each) for each in handles]
+        optional = None if bias is None else ctypes.byref(ctypes.c_void_p(values[2]))
+        result = ctypes.c_void_p()
+        assert self._linear(values[0], values[1], optional, *packed.numbers, int(rounded), ctypes.byref(result)) == 0
+        return _tensor(result)
+
+
+def _address(capsule: object) -> int:
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    found: int = get(capsule, None)
+    return found
+
+
+def _tensor(address: ctypes.c_void_p) -> torch.Tensor:
+    make = ctypes.pythonapi.PyCapsule_New
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    capsule = make(address, None, None)
+    found: torch.Tensor = torch._C._aoti.alloc_tensor_by_stealing_from_void_ptr(capsule)  # type: ignore[attr-defined]
+    return found
+
+
+def _has(isa: str) -> bool:
+    return isa != "avx2" or torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+
+
+@pytest.fixture(scope="module", params=[isa for isa in ISAS if _has(isa)])
+def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Kernel]:
+    kinds, flags = ISAS[request.param]
+    path = tmp_path_factory.mktemp(request.param) / "kernels.so"
+    runtime = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu"]
+    compile_source("linear.cpp", kinds, [*flags, "-DBURNISH_SHIM=", "-shared", "-o", str(path), *runtime])
+    return request.param, Kernel(path)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def random_weight(
+    generator: torch.Generator, outputs: int, columns: int, bits: int, group: int | None, zeros: bool
+) -> LowBitWeight:
+    """Codes over their whole range, the extremes among them."""
+    width = group or columns
+    stored = -(-columns // width) * width
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1)
+
+    def codes(*shape: int) -> torch.Tensor:
+        return torch.randint(least, most, shape, generator=generator)
+
+    scales = torch.randn(outputs, stored // width, generator=generator) / math.sqrt(columns) / most
+    return LowBitWeight(
+        codes=codes(outputs, stored).to(torch.int8),
+        scales=scales,
+        zeros=codes(outputs, stored // width).to(torch.int32) if zeros else None,
+        bits=bits,
+        group=width,
+        shape=(outputs, columns),
+    )
+
+
+def reference(x: torch.Tensor, weight: LowBitWeight, bias: torch.Tensor | None, rounded: bool) -> torch.Tensor:
+    """As eager computes the low-bit form, in float64 behind the rounding."""
+    if rounded:
+        scale, zero = ops.choose_qparams_per_token_asymmetric(x, torch.int8)
+        codes = ops.quantize_per_token(x, scale, zero, -128, 127, torch.int8)
+        x = (codes.double() - zero) * scale
+    return functional.linear(x.double(), weight.dequantized().double(), None if bias is None else bias.double())
+
+
+def magnitude(x: torch.Tensor, weight: LowBitWeight) -> float:
+    """The largest sum of absolute products: what rounding errors are relative to. Offsets of inputs count with it."""
+    most = x.abs().amax(-1, keepdim=True).expand_as(x).double()
+    return float((most @ weight.dequantized().double().abs().T).max())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_random_product_agrees_with_the_reference(kernel: tuple[str, Kernel], seed: int) -> None:
+    isa, library = kernel
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(*values: int) -> int:
+        return values[int(torch.randint(len(values), (), generator=generator))]
+
+    rounded = bool(pick(0, 1, 1))
+    bits = pick(2, 3, 4, 8) if isa == "native" else pick(3, 4, 8) if rounded else pick(3, 4)
+    group = pick(16, 32, 64, 128, 0) or None
+    rows, columns, outputs = pick(*range(1, 34)), pick(*range(1, 300)), pick(*range(1, 200))
+    weight = random_weight(generator, outputs, columns, bits, group, bool(pick(0, 1)))
+    x = 3 * torch.randn(rows, columns, generator=generator) + pick(0, 0, 5)
+    bias = torch.randn(outputs, generator=generator) if pick(0, 1) else None
+    torch.set_num_threads(pick(1, 2))
+    found = library.linear(x, weight, bias, rounded)
+    expected = reference(x, weight, bias, rounded)
+    assert (found - expected).abs().max() <= 2e-6 * (magnitude(x, weight) + 1)
+
+
+def test_integer_sums_are_exact_at_the_extremes(kernel: tuple[str, Kernel]) -> None:
+    """All products at their largest: an instruction that saturates would show here."""
+    _, library = kernel
+    for bits, code in ((4, 7), (4, -8), (8, 127), (8, -128)):
+        weight = LowBitWeight(
+            codes=torch.full((16, 4096), code, dtype=torch.int8),
+            scales=torch.ones(16, 1),
+            zeros=None,
+            bits=bits,
+            group=4096,
+            shape=(16, 4096),
+        )
+        x = torch.full((5, 4096), 255.0)
+        x[1] = -255
+        x[2, ::2] = 0
+        x[3, 0] = -127
+        expected = reference(x, weight, None, rounded=True)
+        assert (library.linear(x, weight) - expected).abs().max() <= 1e-7 * expected.abs().max()
+
+
+def test_rows_of_a_batch_are_computed_alike(kernel: tuple[str, Kernel]) -> None:
+    _, library = kernel
+    generator = torch.Generator().manual_seed(0)
+    weight = random_weight(generator, 130, 200, 4, 32, zeros=True)
+    x = torch.randn(33, 200, generator=generator)
+    whole = library.linear(x, weight)
+    assert all(torch.equal(library.linear(x[row : row + 1], weight)[0], whole[row]) for row in range(33))
+
+
+def test_the_number_of_threads_changes_no_bit(kernel: tuple[str, Kernel]) -> None:
+    _, library = kernel
+    generator = torch.Generator().manual_seed(0)
+    weight = random_weight(generator, 1000, 1000, 8, None, zeros=False)
+    x = torch.randn(33, 1000, generator=generator)
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(library.linear(x, weight))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+def test_inputs_that_lie_in_any_order_and_shape(kernel: tuple[str, Kernel], rounded: bool) -> None:
+    _, library = kernel
+    generator = torch.Generator().manual_seed(0)
+    weight = random_weight(generator, 20, 40, 4, 16, zeros=False)
+    x = torch.randn(40, 3, 6, generator=generator).permute(2, 1, 0)[::2]
+    found = library.linear(x, weight, rounded=rounded)
+    assert found.shape == (3, 3, 20)
+    assert torch.equal(found, library.linear(x.contiguous(), weight, rounded=rounded))
+    vector = torch.randn(40, generator=generator)
+    assert torch.equal(
+        library.linear(vector, weight, rounded=rounded), library.linear(vector[None], weight, rounded=rounded)[0]
+    )
+
+
+def test_no_rows_give_no_rows(kernel: tuple[str, Kernel]) -> None:
+    _, library = kernel
+    weight = random_weight(torch.Generator().manual_seed(0), 20, 40, 4, None, zeros=False)
+    assert library.linear(torch.empty(0, 40), weight).shape == (0, 20)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_row_that_is_not_finite_gives_nan_and_touches_no_other(kernel: tuple[str, Kernel], value: float) -> None:
+    _, library = kernel
+    generator = torch.Generator().manual_seed(0)
+    weight = random_weight(generator, 20, 40, 4, None, zeros=False)
+    x = torch.randn(3, 40, generator=generator)
+    sound = library.linear(x, weight)
+    x[1, 7] = value
+    found = library.linear(x, weight)
+    assert found[1].isnan().all()
+    assert torch.equal(found[::2], sound[::2])

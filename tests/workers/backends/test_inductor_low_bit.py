@@ -1,0 +1,172 @@
+"""Few-bit weights in AOTInductor packages: computed by our kernels, which travel in the package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+import workers.standalone
+from burnish.errors import UnsupportedModel
+from burnish.recipe import Target
+from tests.workers.low_bit_programs import exported, low_bit
+from tests.workers.quantized import THIRD_PARTY, calibration
+from workers.backends.base import Lowered
+from workers.backends.inductor import Inductor
+from workers.backends.kernels import library
+from workers.standalone.load_inductor import load
+
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
+
+
+class Mixed(nn.Module):
+    """Two linear layers that read one tensor, a residual addition, and a convolution, which has no kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 5, 3, padding=1)
+        self.left, self.right = nn.Linear(100, 100), nn.Linear(100, 100, bias=False)
+        self.head = nn.Linear(100, 37)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.conv(x))
+        return self.head(y + torch.relu(self.left(y)) * self.right(y)).transpose(1, 2)
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The loader sets process-wide variables and the number of threads, which other tests must not inherit."""
+    before, threads = dict(os.environ), torch.get_num_threads()
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    torch.set_num_threads(threads)
+
+
+def program(
+    module: nn.Module, *shape: int, bits: int = 4, group: int | None = 32, dynamic: bool = True
+) -> ExportedProgram:
+    x = random(*shape)
+    return low_bit(exported(module, x), x, bits=bits, group=group, symmetric=False, dynamic=dynamic)
+
+
+def lower(source: ExportedProgram, folder: Path, *shape: int) -> Lowered:
+    return Inductor().lower(source, Target(), calibration(random(*shape)), folder)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportedProgram, Lowered]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Mixed()
+    source = program(module, 3, 3, 100)
+    return source, lower(source, tmp_path_factory.mktemp("mixed"), 8, 3, 100)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 33])
+def test_a_package_agrees_with_the_program_at_every_batch_and_every_call(
+    mixed: tuple[ExportedProgram, Lowered], batch: int
+) -> None:
+    source, lowered = mixed
+    x = random(batch, 3, 100)
+    kept = x.clone()
+    with torch.no_grad():
+        expected = source.module()(x)
+    runner = load(str(lowered.path), threads=1)
+    for _ in range(3):
+        (found,) = runner.arrays(runner.run(runner.prepare([x.numpy()])))
+        # A value that float rounding moves over a tie gets the next of 256 levels, so not every output is equal.
+        error = np.square(found - expected.numpy()).sum() / np.square(expected.numpy()).sum()
+        assert error < 1e-5
+    assert torch.equal(x, kept)
+
+
+def test_the_codes_lie_in_the_package_in_their_bits(mixed: tuple[ExportedProgram, Lowered]) -> None:
+    _, lowered = mixed
+    with zipfile.ZipFile(lowered.path) as package:
+        code = b"".join(package.read(name) for name in package.namelist())
+    assert b"aoti_torch_cpu_addmm_out" not in code
+    assert b"mkldnn__linear" not in code
+
+
+def test_layers_and_how_they_compute_are_named(mixed: tuple[ExportedProgram, Lowered]) -> None:
+    _, lowered = mixed
+    assert "Computed in 4 bits, inputs int8 per row: left, right, head." in lowered.notes
+    assert "Widened to float32 (no kernel for conv1d): conv." in lowered.notes
+
+
+def test_no_path_of_this_machine_is_in_the_package(mixed: tuple[ExportedProgram, Lowered]) -> None:
+    _, lowered = mixed
+    with zipfile.ZipFile(lowered.path) as package:
+        for name in package.namelist():
+            held = package.read(name)
+            for path in (str(library.SOURCES), str(lowered.path.parent), str(Path(torch.__file__).parents[3])):
+                assert path.encode() not in held, f"{path} in {name}"
+
+
+def test_inputs_of_a_wrong_shape_raise(mixed: tuple[ExportedProgram, Lowered]) -> None:
+    runner = load(str(mixed[1].path), threads=1)
+    with pytest.raises(RuntimeError):
+        runner.run(runner.prepare([random(3, 3, 99).numpy()]))
+
+
+def test_stock_torch_runs_the_package_with_nothing_of_ours_and_no_compiler(
+    mixed: tuple[ExportedProgram, Lowered], tmp_path: Path
+) -> None:
+    source, lowered = mixed
+    x = random(5, 3, 100)
+    np.save(tmp_path / "x.npy", x.numpy())
+    loader = Path(workers.standalone.__file__).parent
+    code = (
+        f"import sys; sys.path.insert(0, {str(loader)!r})\n"
+        "import numpy, load_inductor\n"
+        f"runner = load_inductor.load({str(lowered.path)!r}, 1)\n"
+        "(y,) = runner.arrays(runner.run(runner.prepare([numpy.load('x.npy')])))\n"
+        "numpy.save('y.npy', y)\n"
+        "assert not {'workers', 'burnish', 'torchao'} & {name.split('.')[0] for name in sys.modules}\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, env={"PATH": str(tmp_path)}, check=True)
+    with torch.no_grad():
+        expected = source.module()(x).numpy()
+    assert np.square(np.load(tmp_path / "y.npy") - expected).sum() < 1e-5 * np.square(expected).sum()
+
+
+def test_weights_alone_in_few_bits_are_computed_with_as_they_are_read(tmp_path: Path) -> None:
+    source = program(nn.Linear(70, 40), 3, 70, bits=2, group=16, dynamic=False)
+    lowered = lower(source, tmp_path, 8, 70)
+    assert lowered.notes[0].startswith("Computed in 2 bits, inputs float32: ")
+    x = random(7, 70)
+    runner = load(str(lowered.path), threads=1)
+    (found,) = runner.arrays(runner.run(runner.prepare([x.numpy()])))
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), source.module()(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_linear_layer_of_few_bits_is_accepted(bits: int) -> None:
+    assert Inductor().requires(program(nn.Linear(64, 64), 3, 64, bits=bits), Target()) == []
+
+
+def test_a_program_without_a_layer_for_the_kernels_is_refused_with_what_to_use() -> None:
+    source = program(nn.Conv1d(3, 5, 3), 3, 3, 20, group=None)
+    (reason,) = Inductor().requires(source, Target())
+    assert "no kernel for conv1d" in reason
+    assert "onnxruntime" in reason
+
+
+def test_a_compiler_that_fails_on_the_kernels_is_told_in_its_words(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="error"):
+        library.make_library(tmp_path, ["missing.cpp"], 1)

@@ -1,0 +1,1 @@
+"""C++ kernels that are compiled into AOTInductor packages, and how."""

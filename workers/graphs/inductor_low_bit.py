@@ -1,0 +1,164 @@
+"""Layers with low-bit weights on kernels of our own inside an AOTInductor package (`workers/backends/kernels/`).
+
+1. A linear layer with float32 input becomes one operator that reads the codes. If its input is rounded row by row the
+   operator rounds it, to the same integers, and its sums over a group are exact.
+2. Any other low-bit weight is widened to float32 when the package is made, and its layer computes in float.
+3. What rule 1 does not treat is named with the reason.
+
+The weight is packed once, here, and lies in the package in its bits (three take four).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from workers.graphs.inductor_operators import SHIMS, linear
+from workers.graphs.inductor_packing import MOST_COLUMNS, PackedWeight, pack_weight
+from workers.graphs.low_bit import LowBitWeight, constant_node, dynamic_source, read_weight
+from workers.graphs.reexport import reexport
+
+__all__ = ["Kernels", "has_low_bit_weights", "lower_low_bit", "refusals"]
+
+aten = torch.ops.aten
+ops = torch.ops.quantized_decomposed
+_WAYPOINTS = frozenset({aten.view.default, aten.slice.Tensor})
+
+
+@dataclass
+class Kernels:
+    """What a package needs of the kernels' library, and what the layers do with it."""
+
+    kinds: int = 0
+    """As `BURNISH_KINDS` in `product.h`."""
+    operators: set[torch._ops.OpOverload] = field(default_factory=set)
+    """Those in the program, keys of `inductor_operators.SHIMS`."""
+    ways: dict[str, list[str]] = field(default_factory=dict)
+    """For each way to compute, the layers that do so."""
+
+    @property
+    def files(self) -> list[str]:
+        """The sources to compile."""
+        return sorted({SHIMS[operator].file for operator in self.operators})
+
+    @property
+    def notes(self) -> list[str]:
+        """For the report."""
+        return [f"{way[0].upper()}{way[1:]}: {', '.join(names)}." for way, names in self.ways.items()]
+
+    def add(self, packed: PackedWeight, rounded: bool) -> None:
+        """Counts in what one product needs."""
+        self.kinds |= 1 << ({2: 0, 4: 1, 8: 2}[packed.bits] + (0 if rounded else 3))
+
+    def tell(self, way: str, name: str) -> None:
+        """Adds a layer to those that compute that way."""
+        names = self.ways.setdefault(way, [])
+        if name not in names:
+            names.append(name)
+
+
+def has_low_bit_weights(program: ExportedProgram) -> bool:
+    """True if it has weights in the form of `workers/graphs/low_bit.py`."""
+    return any(node.target is ops.dequantize_per_channel_group.default for node in program.graph.nodes)
+
+
+def refusals(program: ExportedProgram) -> list[str]:
+    """Why no layer with low-bit weights gets a kernel; empty if one does, or there are none."""
+    module = program.module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    reasons = {name: _refusal(module, node) for name, node in _layers(module)}
+    if not reasons or None in reasons.values():
+        return []
+    return sorted({f"{reason}" for reason in reasons.values()})
+
+
+def lower_low_bit(program: ExportedProgram, example: Sequence[torch.Tensor]) -> tuple[ExportedProgram, Kernels]:
+    """The program with the operators of `inductor_operators.py`, and what they need.
+
+    Args:
+        example: as for `reexport`.
+
+    Returns:
+        the program itself, and no operators, if it has no low-bit weight in a layer that rule 1 treats.
+    """
+    kernels = Kernels()
+    if not has_low_bit_weights(program):
+        return program, kernels
+    module = copy.deepcopy(program.module(check_guards=False))
+    assert isinstance(module, GraphModule)
+    for name, node in list(_layers(module)):
+        reason = _refusal(module, node)
+        if reason is None:
+            kernels.tell(_lower_linear(module, node, kernels), name)
+        else:
+            kernels.tell(f"widened to float32 ({reason})", name)
+    if not kernels.operators:
+        return program, kernels
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return reexport(module, program, example), kernels
+
+
+def _layers(module: GraphModule) -> Iterator[tuple[str, Node]]:
+    """Every call that reads a low-bit weight, with the layer's name."""
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target not in _WAYPOINTS:
+            for argument in node.all_input_nodes:
+                while argument.target in _WAYPOINTS:
+                    argument = argument.all_input_nodes[0]
+                if argument.target is ops.dequantize_per_channel_group.default:
+                    name = str(argument.all_input_nodes[0].target).removesuffix("_codes")
+                    yield name.rpartition(".")[0] or name, node
+                    break
+
+
+def _refusal(module: GraphModule, node: Node) -> str | None:
+    """Why a layer gets no kernel; `None`: it gets one."""
+    if node.target is not aten.linear.default:
+        return f"no kernel for {str(node.target).removeprefix('aten.').partition('.')[0]}"
+    weight = read_weight(module, node.args[1])
+    if weight is None:
+        return "the product is not with the weight as it is stored"
+    return _weight_refusal(weight) or _input_refusal(node.args[0])
+
+
+def _weight_refusal(weight: LowBitWeight) -> str | None:
+    if min(weight.group, weight.columns_used) > MOST_COLUMNS:
+        return f"more than {MOST_COLUMNS} columns share a scale"
+    return None
+
+
+def _input_refusal(node: object) -> str | None:
+    assert isinstance(node, Node)
+    dtype = node.meta["val"].dtype
+    return None if dtype is torch.float32 else f"its input is {str(dtype).removeprefix('torch.')}"
+
+
+def _lower_linear(module: GraphModule, node: Node, kernels: Kernels) -> str:
+    source = dynamic_source(node.args[0])
+    weight = read_weight(module, node.args[1])
+    assert weight is not None
+    packed = pack_weight(weight)
+    rounded = source is not None
+    data = constant_node(module, _first(module), f"_{node.name}_packed", packed.data)
+    bias = node.args[2] if len(node.args) > 2 else None
+    arguments = (source or node.args[0], data, bias, *packed.numbers, int(rounded))
+    with module.graph.inserting_before(node):
+        new = module.graph.call_function(linear, arguments)
+    new.meta["val"] = node.meta["val"]
+    node.replace_all_uses_with(new)
+    module.graph.erase_node(node)
+    kernels.operators.add(linear)
+    kernels.add(packed, rounded)
+    return f"computed in {packed.bits} bits, inputs {'int8 per row' if rounded else 'float32'}"
+
+
+def _first(module: GraphModule) -> Node:
+    """The first node, behind which constants are read."""
+    nodes: Iterator[Node] = iter(module.graph.nodes)
+    return next(nodes)
