@@ -1,6 +1,6 @@
 // One file on its way, in parts: a lost connection costs one part, and a page that was closed goes on where it was
-// when the same file is chosen again.
-const TRIES = 8, LONGEST_WAIT = 15000;
+// when the same file is chosen again. Where the server offers links, parts go straight to the store.
+const TRIES = 8, LONGEST_WAIT = 15000, STORE_TRIES = 2;
 
 const base64 = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)));
 const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -22,7 +22,7 @@ export class Upload {
     this.stopped = false;
     try {
       const upload = await this.begin();
-      await this.sendMissing(upload);
+      if (!await this.sendToStore(upload)) await this.sendMissing(upload);
       this.told("All of it has arrived; it is being checked.");
       const made = await this.again(() => this.ask("POST", upload.links.complete));
       localStorage.removeItem(this.memory);
@@ -55,6 +55,33 @@ export class Upload {
     const upload = await this.again(() => this.ask("POST", "/v1/uploads", new Blob([order], { type: "application/json" })));
     localStorage.setItem(this.memory, upload.id);
     return upload;
+  }
+
+  // Sends what is missing at the store; false if it may not go there, or the store takes nothing from this page.
+  async sendToStore(upload) {
+    for (let tries = 0; upload.direct?.missing && !upload.parts.length;) {
+      const before = upload.direct.missing;
+      try {
+        for (const part of upload.direct.parts) await this.putToStore(upload, part);
+      } catch (error) {
+        if (this.stopped) throw new Stopped();
+        this.told("The store does not take what was sent. Trying again.");
+      }
+      upload = await this.again(() => this.ask("GET", upload.links.self)); // what has arrived, and fresh links
+      tries = upload.direct?.missing < before ? 0 : tries + 1;
+      if (tries === STORE_TRIES && before === upload.part_count) break;
+      if (tries === TRIES) throw new Error("The store takes no more parts. What has arrived is kept for a day.");
+    }
+    this.told("");
+    return Boolean(upload.direct) && !upload.parts.length && !upload.direct.missing;
+  }
+
+  async putToStore(upload, part) {
+    if (this.stopped) throw new Stopped();
+    const start = (part.number - 1) * upload.part_size;
+    const bytes = this.file.slice(start, start + part.size);
+    await this.ask("PUT", part.url, bytes, [], {}, (sent) => this.seen(start + sent));
+    this.seen(start + part.size);
   }
 
   async sendMissing(upload) {
