@@ -75,9 +75,13 @@ class LowBitWeight:
 
     @property
     def packed_bytes(self) -> int:
-        """Of the codes, packed without the columns that fill the last group, the scales, and zero points as codes."""
+        """Of the codes, packed without the columns that fill the last group, the scales, and zero points as codes.
+
+        A code of 3 bits takes 4: no backend stores it in less.
+        """
         codes = self.codes.shape[0] * self.columns_used + (0 if self.zeros is None else self.zeros.numel())
-        return -(-codes * self.bits // 8) + 4 * self.scales.numel()
+        stored = 4 if self.bits == 3 else self.bits
+        return -(-codes * stored // 8) + 4 * self.scales.numel()
 
     def dequantized(self) -> torch.Tensor:
         """The float32 weight, of shape `shape`."""

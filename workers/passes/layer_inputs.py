@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Interpreter, Node
-from torch.nn.functional import pad, unfold
 
 from workers.graphs.calls import arguments
+from workers.graphs.layer_rows import rows_of
 from workers.passes.distill_data import Inputs
 
 __all__ = ["hessian", "walk"]
@@ -48,51 +48,20 @@ def hessian(node: Node, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
     """The sum of x xᵀ over all that the layer multiplies its weight by.
 
     Args:
-        node: a call of `linear`, `conv1d` or `conv2d`.
+        node: a call of `linear`, `conv1d`, `conv2d` or `conv3d`.
 
     Returns:
         float64 of shape (groups, columns, columns), columns as in `prunable_weights.columns_last`.
     """
-    rows = _linear_rows if "groups" not in arguments(node) else _convolution_rows
-    total = None
-    for whole in inputs:
-        for start in range(0, len(whole), SAMPLES_AT_ONCE):
-            x = rows(node, whole[start : start + SAMPLES_AT_ONCE].float())
-            part = (x.mT @ x).double()
-            total = part if total is None else total + part
-    assert total is not None
-    return total
-
-
-def _linear_rows(node: Node, x: torch.Tensor) -> torch.Tensor:
-    return x.reshape(1, -1, x.shape[-1])
-
-
-def _convolution_rows(node: Node, x: torch.Tensor) -> torch.Tensor:
-    """The pixels under the kernel at each place, of shape (groups, places, pixels · channels of a group)."""
     given = arguments(node)
     weight = given["weight"].meta["val"]
-    flat = weight.dim() == 3  # one-dimensional: as an image of one row
-    kernel = (1, int(weight.shape[2])) if flat else (int(weight.shape[2]), int(weight.shape[3]))
-    stride, dilation = (_pair(given[name], flat, 1) for name in ("stride", "dilation"))
-    x = x.unsqueeze(2) if flat else x
-    x = pad(x, _padding(given["padding"], kernel, dilation, flat))
-    columns = unfold(x, kernel, dilation=dilation, stride=stride)
-    groups = int(given["groups"])
-    parts = columns.reshape(len(x), groups, x.shape[1] // groups, kernel[0] * kernel[1], -1)
-    return parts.permute(1, 0, 4, 3, 2).reshape(groups, len(x) * columns.shape[-1], -1)
-
-
-def _pair(value: Any, flat: bool, neutral: int) -> tuple[int, int]:
-    numbers = [value] if isinstance(value, int) else list(value)
-    return (neutral, numbers[0]) if flat else (numbers[0], numbers[-1])
-
-
-def _padding(value: Any, kernel: tuple[int, int], dilation: tuple[int, int], flat: bool) -> list[int]:
-    """As `torch.nn.functional.pad` takes it: left, right, top, bottom."""
-    if isinstance(value, str):
-        spans = [step * (size - 1) if value == "same" else 0 for step, size in zip(dilation, kernel, strict=True)]
-        sides = [(span // 2, span - span // 2) for span in spans]
-    else:
-        sides = [(each, each) for each in _pair(value, flat, 0)]
-    return [number for side in reversed(sides) for number in side]
+    others = [given.get(name) for name in ("bias", "stride", "padding", "dilation", "groups")]
+    total: torch.Tensor | None = None
+    for whole in inputs:
+        for start in range(0, len(whole), SAMPLES_AT_ONCE):
+            for _, rows in rows_of(node, [whole[start : start + SAMPLES_AT_ONCE].float(), weight, *others]):
+                x = rows.unflatten(2, (weight.shape[1], -1)).transpose(2, 3).flatten(2)
+                part = (x.mT @ x).double()
+                total = part if total is None else total + part
+    assert total is not None
+    return total

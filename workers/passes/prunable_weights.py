@@ -17,7 +17,7 @@ _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")
 _TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 _RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 _PRODUCTS = ("linear", "mm", "matmul", "addmm", "bmm", "baddbmm")
-_FITTED = ("linear", "conv1d", "conv2d")
+_FITTED = ("linear", "conv1d", "conv2d", "conv3d")
 """Layers that SparseGPT has a rule for here."""
 
 
