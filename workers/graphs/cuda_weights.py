@@ -50,6 +50,13 @@ _FP8_CAPABILITY = (8, 9)
 _TENSOR_CORES = (8, 0)
 """Compute capability from which the 4-bit kernel, bfloat16 products and sparse tensor cores are there."""
 
+_OPTIONS = {
+    # Else what unpacks a weight is computed once, and the package holds the float weight.
+    "freezing": False,
+    # Matrix products in Triton are tried beside cuBLAS, timed on the card: they can unpack the weights that they read.
+    "max_autotune_gemm": True,
+}
+
 _INT8 = "int8 products (`_int_mm`), each row of the input rounded as it comes"
 _STATIC = "int8 products (`_int_mm`), calibrated ranges"
 _INT4 = "4-bit weights on tensor cores (`_weight_int4pack_mm`), the input in bfloat16 instead of int8"
@@ -57,6 +64,10 @@ _HALF = "weights stay packed and are unpacked for a bfloat16 product, the input 
 _WIDE = "weights stay packed and are unpacked for float32 arithmetic"
 _ROWS = "rows stay packed until they are looked up"
 _SPARSE = "2:4 sparse tensor cores (`_cslt_sparse_mm`)"
+_FULL = (
+    "2:4 zeros are multiplied like any number: sparse tensor cores need `quantize: {weights: bfloat16}` after `prune`"
+)
+_NO_SPARSE = "2:4 zeros are multiplied like any number: this card or this build of torch lacks sparse tensor cores"
 
 
 @dataclass(frozen=True)
@@ -66,11 +77,18 @@ class ForCuda:
     program: ExportedProgram
     ways: dict[str, list[str]]
     """For each way to compute, the layers that do so."""
+    left: dict[str, list[str]]
+    """For each reason why weights with zeros stay dense, the layers."""
 
     @property
     def notes(self) -> list[str]:
         """For the report."""
-        return [f"{way[0].upper()}{way[1:]}: {', '.join(names)}." for way, names in self.ways.items()]
+        return [f"{way[0].upper()}{way[1:]}: {', '.join(names)}." for way, names in (self.ways | self.left).items()]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings of Inductor that go with it."""
+        return dict(_OPTIONS) if self.ways else {}
 
 
 def cuda_refusals(program: ExportedProgram, card: Card) -> list[str]:
@@ -95,10 +113,8 @@ def cuda_refusals(program: ExportedProgram, card: Card) -> list[str]:
     return reasons
 
 
-def for_cuda(
-    program: ExportedProgram, card: Card, example: Sequence[torch.Tensor], device: str = "cuda"
-) -> ForCuda | None:
-    """The program with the layers of the table in their place; `None` if it has none of them.
+def for_cuda(program: ExportedProgram, card: Card, example: Sequence[torch.Tensor], device: str = "cuda") -> ForCuda:
+    """The program with the layers of the table in their place; the program itself if it has none of them.
 
     The program that is given and the one that comes back are on the processor; weights visit `device` where its own
     kernels lay them out.
@@ -112,20 +128,21 @@ def for_cuda(
     for node in list(module.graph.nodes):
         rewriting.visit(node)
     if not rewriting.ways:
-        return None
+        return ForCuda(program, {}, rewriting.left)
     for node in list(module.graph.nodes):
         rewriting.unpack(node)
     module.graph.eliminate_dead_code()
     module.recompile()
     made = reexport(module, program, example)
     drop_type_checks(made.graph)
-    return ForCuda(made, rewriting.ways)
+    return ForCuda(made, rewriting.ways, rewriting.left)
 
 
 class _Rewriting:
     def __init__(self, module: GraphModule, card: Card, device: str) -> None:
         self.module, self.card, self.device = module, card, device
         self.ways: dict[str, list[str]] = {}
+        self.left: dict[str, list[str]] = {}
 
     def visit(self, node: Node) -> None:
         """Treats the layers that have a function of their own, and notes the way of all others."""
@@ -198,9 +215,11 @@ class _Rewriting:
 
     def _sparse_linear(self, node: Node, source: Any, weight: Node, bias: Any) -> None:
         value = stored_tensor(self.module, weight)
-        if value.dtype not in _HALVES or not self.card.sparse or self.card.capability < _TENSOR_CORES:
-            return
         if not packing.is_2_of_4(value):
+            return
+        if value.dtype not in _HALVES or not self.card.sparse or self.card.capability < _TENSOR_CORES:
+            reason = _FULL if value.dtype not in _HALVES else _NO_SPARSE
+            self.left.setdefault(reason, []).append(_owner(weight))
             return
         self._note(_SPARSE, _owner(weight))
         laid, columns = packing.compress_2_of_4(value.detach(), self.device)
