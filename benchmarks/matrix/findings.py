@@ -34,8 +34,8 @@ def findings(have: Have) -> str:
 
 _REFUSED = "Nothing was made, and this is why. A pass that finds no layer to treat says so."
 _REJECTED = (
-    "A backend made an artifact, and its outputs were not those of the program, or it broke. It is never delivered; "
-    "where the cell works, another backend's is."
+    "A backend made an artifact, and its outputs were not those of the program, or it broke. It is never delivered: "
+    "where the cell works, another backend's is, and where it is rejected, none is."
 )
 
 

@@ -22,7 +22,7 @@ from burnish.recipe import AUTOMATIC_BACKENDS, Target
 from workers.steps.base import Made, StepContext
 from workers.steps.table import STEPS
 
-__all__ = ["make_model", "measure_cells", "run_cell"]
+__all__ = ["make_model", "measure_cells", "run_cell", "step", "verdict"]
 
 TARGET = Target(threads=1, batch=1)
 
@@ -100,7 +100,7 @@ def _outcome(
         }
     lowered = {name: _lowered(name, given, program, scratch / name, kept) for name in todo}
     backends: dict[str, Any] = {**known, **lowered}
-    return {**_verdict(backends), "passes": reports, "backends": backends}
+    return {**verdict(backends), "passes": reports, "backends": backends}
 
 
 def _inputs(settings: PassSettings, given: Mapping[str, Path]) -> dict[str, Path]:
@@ -146,11 +146,11 @@ def _lowered(name: str, given: Mapping[str, Path], program: Path, scratch: Path,
     return {"size": made.report["size"], "notes": made.report["notes"], "quality": checked.report["quality"]}
 
 
-def _verdict(backends: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """It works if any backend's artifact was verified."""
+def verdict(backends: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """It works if any backend's artifact was verified; else it is what the worst backend came to."""
     if any("quality" in found for found in backends.values()):
         return {"state": "works"}
-    kind = "refused" if all("refused" in found for found in backends.values()) else "failed"
+    kind = next(kind for kind in ("failed", "rejected", "refused") if any(kind in each for each in backends.values()))
     reason = " ".join(f"{name}: {next(iter(found.values()))}" for name, found in backends.items())
     return {"state": kind, "reason": reason}
 

@@ -53,7 +53,7 @@ def best(record: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
 
 
 def state(record: Mapping[str, Any]) -> str:
-    """`works`, `nothing to do` (no layer it could treat), `refused` or `failed`."""
+    """`works`, `nothing to do` (no layer it could treat), `refused`, `rejected` (by verification) or `failed`."""
     idle = record["state"] == "refused" and str(record["reason"]).startswith("Nothing to do.")
     return "nothing to do" if idle else str(record["state"])
 
@@ -64,7 +64,8 @@ def _counted(have: Mapping[tuple[str, str], Mapping[str, Any]], cells: int) -> s
     chains = [state(record) for (_, cell), record in have.items() if cell.startswith("chain")]
     counts = (
         f"{states.count('works')} work, {states.count('nothing to do')} find nothing to do, "
-        f"{states.count('refused')} are refused with a reason and {states.count('failed')} fail"
+        f"{states.count('refused')} are refused with a reason, {states.count('rejected')} are rejected by verification "
+        f"and {states.count('failed')} fail"
     )
     tried = Counter(backend for record in have.values() for backend in record.get("backends", {}))
     backends = ", ".join(f"{backend} for {count}" for backend, count in sorted(tried.items()))
@@ -72,7 +73,7 @@ def _counted(have: Mapping[tuple[str, str], Mapping[str, Any]], cells: int) -> s
         f"Exported: {len(exported)} models. Cells run: {len(states)} of {cells}, of which {counts}. "
         f"Backends that were tried: {backends}. "
         f"Of {len(chains)} chains {chains.count('works')} work, {chains.count('refused')} are refused, "
-        f"{chains.count('failed')} fail.\n"
+        f"{chains.count('rejected')} are rejected, {chains.count('failed')} fail.\n"
     )
 
 

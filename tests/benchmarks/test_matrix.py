@@ -11,6 +11,7 @@ import pytest
 from benchmarks.matrix.child import Crashed, in_child
 from benchmarks.matrix.findings import findings
 from benchmarks.matrix.records import Records
+from benchmarks.matrix.run import verdict
 from benchmarks.matrix.table import best, document, state
 
 
@@ -79,7 +80,7 @@ def test_the_page_states_drop_size_backend_ratio_and_the_load(tmp_path: Path) ->
         in page
     )
     assert "Other work shared the machine" in page
-    assert "of which 1 work, 0 find nothing to do, 0 are refused with a reason and 0 fail" in page
+    assert "of which 1 work, 0 find nothing to do, 0 are refused with a reason, 0 are rejected by" in page
 
 
 def test_failures_and_refusals_are_listed_with_their_places_and_reasons() -> None:
@@ -98,6 +99,21 @@ def test_failures_and_refusals_are_listed_with_their_places_and_reasons() -> Non
 def test_a_pass_that_found_no_layer_is_no_refusal() -> None:
     assert state({"state": "refused", "reason": "Nothing to do. No layer is large enough."}) == "nothing to do"
     assert state({"state": "refused", "reason": "cache: no."}) == "refused"
+
+
+@pytest.mark.parametrize(
+    ("backends", "state"),
+    [
+        (({"quality": {}}, {"failed": "It broke."}), "works"),
+        (({"rejected": "0.9 dB"}, {"refused": "It can't."}), "rejected"),
+        (({"rejected": "0.9 dB"}, {"failed": "It broke."}), "failed"),
+        (({"refused": "It can't."}, {"refused": "It can't."}), "refused"),
+    ],
+)
+def test_a_cell_works_if_any_backend_does_and_else_is_what_the_worst_came_to(
+    backends: tuple[dict[str, Any], ...], state: str
+) -> None:
+    assert verdict({f"backend {number}": found for number, found in enumerate(backends)})["state"] == state
 
 
 def test_a_model_that_could_not_be_had_is_in_the_page_with_the_reason(tmp_path: Path) -> None:
