@@ -63,8 +63,8 @@ def job_summary(job: Job) -> JobSummary:
     return JobSummary(**_summary(job, _verdict(job)))
 
 
-def job_resource(job: Job, steps: Sequence[Step]) -> JobResource:
-    """A job, whole."""
+def job_resource(job: Job, steps: Sequence[Step], schedule: str | None = None) -> JobResource:
+    """A job, whole. `schedule` is the id of the one that made it."""
     verdict, trace = _verdict(job), Trace.parse(job.traceparent)
     return JobResource(
         **_summary(job, verdict),
@@ -72,6 +72,7 @@ def job_resource(job: Job, steps: Sequence[Step]) -> JobResource:
         model_id=job.model_id,
         dataset_id=job.dataset_id,
         trace_id=trace.trace_id if trace else None,
+        schedule=schedule,
         progress=_progress(job, steps),
         steps=tuple(_step(step) for step in steps),
         verdict=verdict,

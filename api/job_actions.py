@@ -10,7 +10,7 @@ from api.submission import Order
 from api.tracing import current_trace
 from burnish.errors import BurnishError
 from burnish.resources import JobResource
-from storage import jobs, steps
+from storage import firings, jobs, steps
 from storage.database import Transaction
 from storage.records import Job
 
@@ -35,8 +35,9 @@ def accept(tx: Transaction, order: Order) -> Job:
 
 
 def whole(tx: Transaction, job: Job) -> JobResource:
-    """The job with its steps."""
-    return job_resource(job, steps.of_job(tx, job.id))
+    """The job with its steps and where it came from."""
+    firing = firings.of_job(tx, job.id)
+    return job_resource(job, steps.of_job(tx, job.id), firing.schedule_id if firing else None)
 
 
 def ring(services: Services, job: JobResource) -> None:

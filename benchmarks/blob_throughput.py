@@ -5,9 +5,9 @@
 Each round does every contender once, ours and the other one next to each other (A B, then B A), on bytes that no store
 has seen; a ratio is taken within its round. The plain copy ends with fsync, since a blob that `put_file` returned for
 is on the disk too. Bare boto3 is `upload_file` and `download_file` with parts of our size and as many threads; it
-checks no digest of the whole. A local fetch copies nothing, but hashes all: it can't be faster than `sha256`, and neither
-can a put, which copies and hashes at once. What SHA-256 alone, reading the same file, makes of the same copy is printed
-beside: that is the most that a store can reach on this machine.
+checks no digest of the whole. A local fetch copies nothing, but hashes all: it can't be faster than `sha256`. A put
+hashes while it copies, and can't either. What SHA-256 alone makes of the same copy is printed beside: that is the most
+that a store can reach on this machine.
 """
 
 from __future__ import annotations

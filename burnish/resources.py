@@ -185,6 +185,8 @@ class JobResource(JobSummary):
     dataset_id: str
     trace_id: str | None = None
     """Of the W3C trace context that it was submitted in: 32 hex digits that are in all log lines about it."""
+    schedule: str | None = None
+    """Id of the schedule that made it; `null` if none did, or it is deleted."""
     progress: float
     """Share of its steps that is done, counting the progress of those that run."""
     steps: tuple[StepResource, ...]

@@ -68,6 +68,8 @@ def show(job_id: str, as_json: bool) -> None:
         if as_json:
             return print_json(job)
         console.print(f"{job.id}  {job.state}  {job.model}  {burnish.url}/jobs/{job.id}", soft_wrap=True)
+    if job.schedule:
+        console.print(f"Made by schedule {job.schedule}  {burnish.url}/schedules/{job.schedule}", soft_wrap=True)
     console.print()
     console.print(steps_table(job))
     console.print()

@@ -41,7 +41,7 @@ class Trigger(Document):
     timezone: str = Field("UTC", min_length=1, max_length=64)
     """IANA name of the zone that `cron` is read in. A time that summer time skips fires right after the gap; one that
     comes twice fires once."""
-    every: Annotated[Seconds, Field(ge=SHORTEST, le=366 * 86400)] | None = None
+    every: Annotated[Seconds, Field(ge=SHORTEST, le=366 * 86400, examples=["6h"])] | None = None
     """Seconds between two firings, counted from when the trigger was set; text like `6h` will do."""
     on: Occasion | None = None
     """`model`, `dataset`, `worker_class` or `toolchain`."""

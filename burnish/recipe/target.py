@@ -48,7 +48,7 @@ class Goal(Document):
     """Largest artifact, in bytes."""
     max_latency: Seconds | None = Field(None, gt=0.0)
     """Longest median time of one call, in seconds."""
-    search_time: Seconds = Field(3600.0, gt=0.0)
+    search_time: Seconds = Field(3600.0, gt=0.0, examples=["30min"])
     """Without passes: no further round of the search begins once its steps took this long in sum."""
 
     @model_validator(mode="before")

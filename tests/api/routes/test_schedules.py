@@ -153,6 +153,22 @@ def test_run_now_makes_a_job_and_rings_for_it_and_the_history_tells(ready: Place
     assert ready.client.get("/v1/schedules/nightly").json["last"] == again
 
 
+def test_a_job_names_the_schedule_that_made_it(ready: Place) -> None:
+    made = create(ready)
+    job = ready.client.post(f"/v1/schedules/{made['id']}/run").json["job"]
+    assert ready.client.get(f"/v1/jobs/{job}").json["schedule"] == made["id"]
+    assert f'href="/schedules/{made["id"]}"' in ready.client.get(f"/jobs/{job}").text
+    ready.client.delete(made["links"]["self"])
+    assert ready.client.get(f"/v1/jobs/{job}").json["schedule"] is None
+    assert "Made by" not in ready.client.get(f"/jobs/{job}").text
+
+
+def test_a_job_that_somebody_submitted_names_no_schedule(ready: Place) -> None:
+    job = ready.job()
+    assert ready.client.get(f"/v1/jobs/{job.id}").json["schedule"] is None
+    assert "Made by" not in ready.client.get(f"/jobs/{job.id}").text
+
+
 def test_a_newer_dataset_is_what_the_next_job_gets(ready: Place) -> None:
     made = create(ready)
     newer = ready.client.post("/v1/datasets?name=samples", data=dataset_bytes(samples=60)).json

@@ -35,6 +35,7 @@ def test_a_schedule_is_made_shown_run_and_removed(place: Place, tmp_path: Path) 
     assert "nightly is paused." in run("schedules", "pause", "nightly").stdout
     fired = json.loads(run("schedules", "run", "nightly", "--json").stdout)
     assert fired["outcome"] == "fired"
+    assert f"Made by schedule {spec['id']}" in run("show", fired["job"]).stdout
     assert "is active" in run("schedules", "resume", "nightly").stdout
     assert "skipped" in run("schedules", "run", "nightly").stdout
     for command in ("show", "history"):
