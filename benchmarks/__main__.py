@@ -1,7 +1,8 @@
 """Every figure that README and docs state: `python -m benchmarks`.
 
 The long forms are apart: `python -m benchmarks.torture` (a thousand jobs) and `python -m benchmarks.flat_cost` (a
-million rows). So is what compares techniques: `benchmarks.matrix` (on nine models), `benchmarks.backends`,
+million rows). So is what compares techniques: `benchmarks.matrix` (on nine models), `benchmarks.peers` (with the
+peers' own routes), `benchmarks.backends`,
 `benchmarks.onnx_low_bit`, `benchmarks.carried_state`, `benchmarks.prune_vs_torch_pruning`, `benchmarks.measure_noise`.
 """
 

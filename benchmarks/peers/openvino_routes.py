@@ -22,7 +22,9 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __all__ = ["Missing", "converted", "converted_float32", "quantized", "quantized_float32"]
 
-_FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
+_PLACED = {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
+"""OpenVINO would bind its threads to cores of its own choice, and not to that which all contenders share."""
+_FLOAT32 = {**_PLACED, "INFERENCE_PRECISION_HINT": "f32"}
 
 
 class Missing(Exception):
@@ -31,7 +33,7 @@ class Missing(Exception):
 
 def converted(given: Given, folder: Path) -> Path:
     """Compiled with OpenVINO's defaults."""
-    return _saved(_model(given, folder), {}, folder)
+    return _saved(_model(given, folder), _PLACED, folder)
 
 
 def converted_float32(given: Given, folder: Path) -> Path:
@@ -41,7 +43,7 @@ def converted_float32(given: Given, folder: Path) -> Path:
 
 def quantized(given: Given, folder: Path) -> Path:
     """Int8, and what is left with OpenVINO's defaults."""
-    return _saved(_int8(given, folder), {}, folder)
+    return _saved(_int8(given, folder), _PLACED, folder)
 
 
 def quantized_float32(given: Given, folder: Path) -> Path:

@@ -37,7 +37,7 @@ def race(given: Given, records: Records, threads: int, seconds: float, rounds: i
             each: stack.enter_context(_baseline(each, given, threads, Path(name) / each)) for each in BASELINES
         }
         for route, artifact in places.items():
-            if artifact.exists():
+            if (records.read(given.model, route.name) or {}).get("state") == "works":
                 contenders[route.name] = stack.enter_context(_contender(route, artifact, threads, Path(name)))
         line_up = LineUp(contenders)
         samples = read_samples(given.folder / "heldout", input_names(given.program()))

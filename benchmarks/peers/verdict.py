@@ -36,6 +36,9 @@ class Verdict:
     """The best one; `None` if none counts."""
     ratio: Mapping[str, float] | None
     """The best peer's time over ours: above 1, ours is faster."""
+    int8_peer: str | None
+    """The best of those peers that compute in int8, too."""
+    int8_ratio: Mapping[str, float] | None
     not_slower: str
     target: str
     drop: str
@@ -51,10 +54,11 @@ def verdict_of(records: Mapping[str, Record]) -> Verdict | None:
     allowed = {
         route.name: timed[route.name] for route in PEERS if route.name in timed and counts(timed[route.name], mine)
     }
-    peer = _fastest(allowed)
-    ratio = None if peer is None else mine["speed"]["over"][peer]
-    int8 = [allowed[route.name] for route in PEERS if route.arithmetic == "int8" and route.name in allowed]
-    return Verdict(ours, peer, ratio, _not_slower(ratio), _target(mine, int8), _drop(mine))
+    int8 = {route.name: allowed[route.name] for route in PEERS if route.arithmetic == "int8" and route.name in allowed}
+    peer, int8_peer = _fastest(allowed), _fastest(int8)
+    ratio, int8_ratio = (None if name is None else mine["speed"]["over"][name] for name in (peer, int8_peer))
+    target = _target(mine, list(int8.values()))
+    return Verdict(ours, peer, ratio, int8_peer, int8_ratio, _not_slower(ratio), target, _drop(mine))
 
 
 def counts(peer: Record, ours: Record) -> bool:

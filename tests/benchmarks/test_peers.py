@@ -105,7 +105,17 @@ def test_the_page_tells_rows_failures_and_the_verdict() -> None:
     page = document({"speech-dnn": records})
     assert "| `aoti` | AOTInductor, freezing | fails: RuntimeError: a \\| b | | | | |" in page
     assert "| works | 0.00 (-1.00 to 1.00) | 1.000 | 4000000.0 | 2.50 (2.49 to 2.51) |" in page
-    assert "| speech-dnn | burnish@onnxruntime | nncf | 0.75 (0.74 to 0.76) | no | yes | yes |" in page
+    assert (
+        "| speech-dnn | burnish@onnxruntime | nncf: 0.75 (0.74 to 0.76) | nncf: 0.75 (0.74 to 0.76) | no | yes | yes |"
+        in page
+    )
+
+
+def test_a_float_peer_that_is_the_fastest_is_told_beside_the_best_int8_peer() -> None:
+    times = {**TIMES, "openvino": 2.0}
+    verdict = verdict_of({name: _route(times, name) for name in times if name != "compiled"})
+    assert verdict is not None
+    assert (verdict.peer, verdict.int8_peer) == ("openvino", "nncf")
 
 
 def test_a_busy_host_is_told_on_the_page() -> None:
