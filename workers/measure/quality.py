@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 Metric = Literal["top1", "agreement", "cosine"]
 EXACT_DB = 300.0
 """Stands for 'no difference at all', since a report holds no infinity."""
+UNIT_TOLERANCE = 1e-2
+"""How far a row may be from length 1, so that a model in half precision is told alike."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,19 @@ class Assessment:
 def metric_of(outputs: Sequence[Array], targets: Array | None) -> Metric:
     """Which metric fits.
 
-    Class scores are a first output of floats of shape (samples, classes) with at least two classes. With labels
-    (integers, one per sample, each the number of a class) they are judged by `top1`, without by `agreement`; all else
-    by `cosine`.
+    1. A first output of anything but floats of shape (samples, columns), with two columns or more: `cosine`.
+    2. Labels, which are integers, one per sample, each the number of a column: `top1`.
+    3. Targets of floats say that the columns are numbers to be met, and rows of length 1 that they are an embedding:
+       `cosine`. Probabilities are no embedding, though one that is certain has length 1 too.
+    4. All else counts as class scores: `agreement`.
     """
     scores = outputs[0]
     if not (scores.ndim == 2 and scores.shape[1] >= 2 and np.issubdtype(scores.dtype, np.floating)):
         return "cosine"
-    labels = None if targets is None else _labels(targets, scores.shape)
-    return "agreement" if labels is None else "top1"
+    if targets is not None and _labels(targets, scores.shape) is not None:
+        return "top1"
+    numbers = targets is not None and np.issubdtype(targets.dtype, np.floating)
+    return "cosine" if numbers or _is_embedding(scores) else "agreement"
 
 
 def assess(original: Sequence[Array], candidate: Sequence[Array], targets: Array | None, seed: int) -> Assessment:
@@ -106,6 +112,14 @@ def _scores(
         assert labels is not None
         truth = labels
     return (first == truth).astype(np.float64), (second == truth).astype(np.float64)
+
+
+def _is_embedding(rows: Array) -> bool:
+    """True for rows of Euclidean length 1 that are no probabilities."""
+    exact = rows.astype(np.float64)
+    unit = np.allclose(np.linalg.norm(exact, axis=1), 1.0, atol=UNIT_TOLERANCE)
+    probabilities = bool((exact >= 0).all()) and np.allclose(exact.sum(axis=1), 1.0, atol=UNIT_TOLERANCE)
+    return unit and not probabilities
 
 
 def _labels(targets: Array, shape: tuple[int, ...]) -> Array | None:

@@ -42,7 +42,8 @@ def test_outputs_that_are_no_class_scores_are_compared_by_cosine() -> None:
     [
         (np.zeros((4, 3), np.float32), np.zeros(4, np.int64), "top1"),
         (np.zeros((4, 3), np.float32), np.zeros((4, 1), np.int64), "top1"),
-        (np.zeros((4, 3), np.float32), np.zeros(4, np.float32), "agreement"),
+        (np.zeros((4, 3), np.float32), np.zeros((4, 3), np.float32), "cosine"),
+        (np.zeros((4, 3), np.float32), np.zeros(4, np.float32), "cosine"),
         (np.zeros((4, 3), np.float32), np.full(4, 3), "agreement"),
         (np.zeros((4, 3), np.float32), np.full(4, -1), "agreement"),
         (np.zeros((4, 1), np.float32), None, "cosine"),
@@ -54,6 +55,16 @@ def test_the_metric_follows_from_outputs_and_labels(
     outputs: np.ndarray, targets: np.ndarray | None, metric: str
 ) -> None:
     assert metric_of([outputs], targets) == metric
+
+
+def test_rows_of_length_one_are_an_embedding_unless_labels_or_probabilities_say_otherwise() -> None:
+    rows = np.random.default_rng(0).standard_normal((6, 4))
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    assert metric_of([unit], None) == "cosine"
+    assert metric_of([unit], np.arange(6) % 4) == "top1"
+    assert metric_of([unit], np.full(6, 9)) == "cosine", "numbers of speakers, say, which are no columns"
+    assert metric_of([np.eye(4, dtype=np.float32)], None) == "agreement", "probabilities, each of them certain"
+    assert metric_of([rows.astype(np.float32)], None) == "agreement"
 
 
 def test_the_drop_is_paired_so_that_equal_answers_leave_no_doubt() -> None:
