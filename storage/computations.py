@@ -68,6 +68,25 @@ _IS_LEASED = computations.c.state == literal("leased", literal_execute=True)
 _IDLE = {"lease_until": None, "cancel": False}
 _EMPTY: dict[str, Any] = dict.fromkeys(computations.c.keys())
 _READY = {**_IDLE, "state": "ready", "worker": None, "dispatched_at": None, "progress": 0.0, "doing": None}
+_THIS = computations.c.key == bindparam("at")
+# Statements of the way that every step takes are made once; what an UPDATE sets are the columns among its values.
+_GET = select(computations).where(_THIS)
+_LOCK = _GET.with_for_update(key_share=True)
+_LEASE = update(computations).where(_THIS, IS_READY, computations.c.attempt == bindparam("before"))
+_MOVE = update(computations).where(
+    _THIS,
+    computations.c.state == bindparam("seen"),
+    computations.c.attempt == bindparam("seen_attempt"),
+    computations.c.lease_until.is_not_distinct_from(bindparam("seen_lease", type_=computations.c.lease_until.type)),
+)
+_DUE = (
+    select(computations.c.key, computations.c.queue, computations.c.turn)
+    .where(IS_READY, computations.c.run_after <= bindparam("now"))
+    .where(or_(computations.c.dispatched_at.is_(None), computations.c.dispatched_at < bindparam("rung")))
+    .order_by(computations.c.turn)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True, key_share=True)
+)
 
 
 class Due(NamedTuple):
@@ -81,7 +100,7 @@ class Due(NamedTuple):
 
 def get(tx: Transaction, key: str) -> Computation | None:
     """The computation of a key, in any state."""
-    row = tx.execute(select(computations).where(computations.c.key == key)).first()
+    row = tx.execute(_GET, {"at": key}).first()
     return None if row is None else from_row(Computation, row)
 
 
@@ -331,27 +350,12 @@ def evict(tx: Transaction, key: str) -> bool:
 def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
     """Ready computations whose doorbell was not rung within `redispatch` seconds, in the order of their turns; they
     count as rung from now on, so publish them after the commit."""
-    ready = (
-        select(computations.c.key, computations.c.queue, computations.c.turn)
-        .where(
-            IS_READY,
-            computations.c.run_after <= tx.now,
-            or_(computations.c.dispatched_at.is_(None), computations.c.dispatched_at < tx.now - redispatch),
-        )
-        .order_by(computations.c.turn)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
-    )
-    found = [Due(row.key, row.queue, present_priority(row.turn, tx.now)) for row in tx.execute(ready)]
+    ready = tx.execute(_DUE, {"now": tx.now, "rung": tx.now - redispatch, "most": limit})
+    found = [Due(row.key, row.queue, present_priority(row.turn, tx.now)) for row in ready]
     if found:
         rung = update(computations).where(computations.c.key.in_([each.key for each in found]))
         tx.execute(rung.values(dispatched_at=tx.now))
     return found
-
-
-_LEASE = update(computations).where(
-    computations.c.key == bindparam("at"), IS_READY, computations.c.attempt == bindparam("before")
-)
 
 
 def _leased(tx: Transaction, worker: str, ttl: float) -> dict[str, Any]:
@@ -378,8 +382,7 @@ def _lapsed(found: Computation, now: float) -> bool:
 
 
 def _locked(tx: Transaction, key: str) -> Computation:
-    row = select(computations).where(computations.c.key == key).with_for_update(key_share=True)
-    return from_row(Computation, tx.execute(row).one())
+    return from_row(Computation, tx.execute(_LOCK, {"at": key}).one())
 
 
 def _held(tx: Transaction, key: str, attempt: int) -> tuple[Computation | None, Mapping[str, str]]:
@@ -392,13 +395,8 @@ def _held(tx: Transaction, key: str, attempt: int) -> tuple[Computation | None, 
 
 def _move(tx: Transaction, found: Computation, **values: Any) -> bool:
     """The one UPDATE that every transition is: only from the state, attempt and lease that were seen."""
-    seen = (
-        computations.c.key == found.key,
-        computations.c.state == found.state,
-        computations.c.attempt == found.attempt,
-        computations.c.lease_until.is_not_distinct_from(found.lease_until),
-    )
-    if tx.execute(update(computations).where(*seen).values(**values)).rowcount != 1:
+    seen = {"at": found.key, "seen": found.state, "seen_attempt": found.attempt, "seen_lease": found.lease_until}
+    if tx.execute(_MOVE, {**seen, **values}).rowcount != 1:
         return False
     _count_ended(tx, found.state, found.queue, by=-1)
     _count_ended(tx, values.get("state", found.state), found.queue)

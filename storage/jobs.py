@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, delete, exists, func, or_, select, update
+from sqlalchemy import Select, bindparam, delete, exists, func, or_, select, update
 
 from burnish.errors import Conflict, NotFound
 from storage import bindings, computations, events
@@ -49,6 +49,8 @@ __all__ = [
     "version",
 ]
 
+_GET = select(jobs).where(jobs.c.id == bindparam("job"))
+_LOCK = _GET.with_for_update(key_share=True)
 _ADD_STEP = steps.insert()
 
 
@@ -307,8 +309,7 @@ def _move(tx: Transaction, job_id: str, before: Sequence[JobState], **values: An
 
 
 def _one(tx: Transaction, job_id: str, *, locked: bool) -> Job:
-    wanted = select(jobs).where(jobs.c.id == job_id)
-    row = tx.execute(wanted.with_for_update(key_share=True) if locked else wanted).first()
+    row = tx.execute(_LOCK if locked else _GET, {"job": job_id}).first()
     if row is None:
         raise _missing(job_id)
     return from_row(Job, row)

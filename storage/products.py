@@ -15,12 +15,14 @@ from storage.tables import products
 
 __all__ = ["drop", "makers", "note", "of"]
 
+_ADD = insert(products)
+
 
 def note(tx: Transaction, key: str, digests: Collection[str]) -> None:
     """The computation is done, and these are its outputs."""
     rows = [{"digest": digest, "key": key} for digest in sorted(set(digests))]
     if rows:
-        tx.execute(insert(products).values(rows))
+        tx.execute_many(_ADD, rows)
 
 
 def drop(tx: Transaction, key: str) -> None:

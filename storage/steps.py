@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from burnish.errors import Conflict
 from storage import bindings, computations, events
@@ -44,6 +44,15 @@ _JOINED = (
     "seconds", "peak_memory", "started_at", "finished_at",
 )  # fmt: skip
 """Columns of the computation that a step shows."""
+_OF_JOB = (
+    select(steps, *(computation_table.c[name] for name in _JOINED))
+    .outerjoin_from(steps, computation_table, steps.c.key == computation_table.c.key)
+    .where(steps.c.job_id == bindparam("job"))
+    .order_by(steps.c.position)
+)
+_LEAVE_WAITING = update(steps).where(
+    steps.c.job_id == bindparam("of"), steps.c.name == bindparam("which"), steps.c.state == "waiting"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +93,7 @@ def bound_to(tx: Transaction, key: str) -> list[Waiting]:
 
 def of_job(tx: Transaction, job_id: str) -> list[Step]:
     """The steps of a job, in the planner's order, each with what is known of its computation."""
-    table = computation_table
-    joined = (
-        select(steps, *(table.c[name] for name in _JOINED))
-        .outerjoin_from(steps, table, steps.c.key == table.c.key)
-        .where(steps.c.job_id == job_id)
-        .order_by(steps.c.position)
-    )
-    return [from_row(Step, row) for row in tx.execute(joined)]
+    return [from_row(Step, row) for row in tx.execute(_OF_JOB, {"job": job_id})]
 
 
 def waiting_with_inputs_done(tx: Transaction, job_id: str) -> list[Step]:
@@ -184,8 +186,7 @@ def unbind(tx: Transaction, key: str) -> list[str]:
 
 
 def _leave_waiting(tx: Transaction, step: Step, values: Mapping[str, Any]) -> None:
-    this = (steps.c.job_id == step.job_id, steps.c.name == step.name, steps.c.state == "waiting")
-    if tx.execute(update(steps).where(*this).values(**values)).rowcount != 1:
+    if tx.execute(_LEAVE_WAITING, {"of": step.job_id, "which": step.name, **values}).rowcount != 1:
         raise Conflict(
             f"Step {step.name} of {step.job_id} is not waiting any more.",
             cure="Hold the job with jobs.lock, and read its steps again.",

@@ -13,13 +13,14 @@ from storage.database import Database, Transaction
 from storage.doorbell import Doorbell
 from storage.succession import Found, Taker
 
-__all__ = ["REDISPATCH", "Following", "following", "ring", "ring_jobs", "ring_steps"]
+__all__ = ["AT_ONCE", "REDISPATCH", "Following", "following", "ring", "ring_jobs", "ring_steps"]
 
 logger = logging.getLogger(__name__)
 
 REDISPATCH = 60.0
 """Seconds after which a doorbell that nobody answered is rung again."""
-_AT_ONCE = 100
+AT_ONCE = 100
+"""Most doorbells that are rung after one transaction; the tick rings the rest."""
 
 
 def ring_steps(database: Database, doorbell: Doorbell, redispatch: float = REDISPATCH) -> bool:
@@ -29,7 +30,7 @@ def ring_steps(database: Database, doorbell: Doorbell, redispatch: float = REDIS
         False if the broker did not take it all: ring again, with `redispatch=0`, once it is back.
     """
     with database.begin() as tx:
-        due = computations.due(tx, _AT_ONCE, redispatch)
+        due = computations.due(tx, AT_ONCE, redispatch)
     return ring(doorbell, due)
 
 
@@ -50,14 +51,14 @@ def following(tx: Transaction, taker: Taker | None) -> Following:
     doorbell that was rung for the step before finds it taken.
     """
     found = succession.take_next(tx, taker) if taker else Found(None, None)
-    return Following(found, computations.due(tx, _AT_ONCE, REDISPATCH))
+    return Following(found, computations.due(tx, AT_ONCE, REDISPATCH))
 
 
 def ring_jobs(database: Database, doorbell: Doorbell, redispatch: float = REDISPATCH) -> bool:
     """Rings for the jobs that are to be planned, and for those that got stuck between two steps. Returns likewise."""
     with database.begin() as tx:
-        found = [jobs.get(tx, job_id) for job_id in jobs.unplanned(tx, _AT_ONCE, redispatch)]
-        found += [jobs.get(tx, job_id) for job_id in jobs.stuck(tx, _AT_ONCE)]
+        found = [jobs.get(tx, job_id) for job_id in jobs.unplanned(tx, AT_ONCE, redispatch)]
+        found += [jobs.get(tx, job_id) for job_id in jobs.stuck(tx, AT_ONCE)]
     try:
         for job in found:
             doorbell.plan(job.id, JobSpec.model_validate(job.spec).recipe.target.device, job.priority)

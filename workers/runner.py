@@ -31,7 +31,7 @@ from storage.succession import Taken, Taker
 from workers.advance import advance_all, take_up
 from workers.attempt import Bounds, Failed, run_attempt
 from workers.checkpoints import CheckpointKeeper
-from workers.dispatch import REDISPATCH, Following, following, ring, ring_steps
+from workers.dispatch import AT_ONCE, REDISPATCH, Following, following, ring
 from workers.ending import Ending, Stored
 from workers.host_lock import HostLock
 from workers.keys import KeyMaker
@@ -84,10 +84,11 @@ class Runner:
         try:
             with self._database.begin() as tx, about(**about_job(jobs.get(tx, job_id))):
                 take_up(tx, job_id, self._keys)
+                due = computations.due(tx, AT_ONCE, REDISPATCH)
         except NotFound:
             logger.info("Doorbell for job %s, which does not exist", job_id)
             return
-        ring_steps(self._database, self._doorbell)
+        ring(self._doorbell, due)
 
     def execute(self, key: str) -> None:
         """Claims a computation and runs it to its end, and then the next that is ready, until there is none.
