@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from apiflask import APIFlask
 from flask import Response, g, request
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from burnish.errors import BurnishError
 from storage.counters import BOUNDS
 from storage.database import Database
-from storage.figures import Figures, figures
+from storage.figures import Durations, Figures, figures
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -97,7 +97,9 @@ class _Service(Collector):
         yield GaugeMetricFamily("burnish_sql_up", "Whether the database answered this scrape.", value=1)
         yield from _gauges(found)
         yield from _counters(found)
-        yield _step_seconds(found)
+        yield _durations("burnish_step_seconds", "Time of steps that were done.", "op", found.step_seconds)
+        late = "How late jobs of schedules were made."
+        yield _durations("burnish_schedule_lateness_seconds", late, "cause", found.firing_lateness)
 
 
 def _gauges(found: Figures) -> Iterator[Family]:
@@ -115,7 +117,18 @@ def _gauges(found: Figures) -> Iterator[Family]:
     workers = GaugeMetricFamily("burnish_workers", "Live workers by the queue they serve.", labels=("queue",))
     for queue, value in found.workers.items():
         workers.add_metric((queue,), value)
-    return iter((jobs, computations, age, workers))
+    overdue = "How late the schedule is that has been due the longest."
+    waiting = "How long the oldest delivery to an enabled webhook has been on its way."
+    return iter(
+        (
+            jobs,
+            computations,
+            age,
+            workers,
+            GaugeMetricFamily("burnish_schedule_overdue_seconds", overdue, value=found.overdue),
+            GaugeMetricFamily("burnish_webhook_age_seconds", waiting, value=found.delivery_age),
+        )
+    )
 
 
 def _counters(found: Figures) -> Iterator[Family]:
@@ -126,11 +139,21 @@ def _counters(found: Figures) -> Iterator[Family]:
     for name in ("user", "resource", "internal"):
         retries.add_metric((name,), found.step_retries.get(name, 0.0))
     yield retries
+    firings = CounterMetricFamily("burnish_schedule_firings", "Times that schedules were due.", labels=("outcome",))
+    for outcome, value in found.firings.items():
+        firings.add_metric((outcome,), value)
+    yield firings
+    deliveries = CounterMetricFamily("burnish_webhook_deliveries", "Deliveries that ended.", labels=("outcome",))
+    for outcome, value in found.deliveries.items():
+        deliveries.add_metric((outcome,), value)
+    yield deliveries
+    again = "Attempts at a delivery that failed and are made again."
+    yield CounterMetricFamily("burnish_webhook_retries", again, value=found.delivery_retries)
 
 
-def _step_seconds(found: Figures) -> Family:
-    family = HistogramMetricFamily("burnish_step_seconds", "Time of steps that were done.", labels=("op",))
+def _durations(name: str, help: str, label: str, found: Mapping[str, Durations]) -> Family:
+    family = HistogramMetricFamily(name, help, labels=(label,))
     bounds = [*map(str, BOUNDS), "+Inf"]
-    for op, told in found.step_seconds.items():
-        family.add_metric((op,), list(zip(bounds, told.buckets, strict=True)), told.seconds)
+    for each, told in found.items():
+        family.add_metric((each,), list(zip(bounds, told.buckets, strict=True)), told.seconds)
     return family

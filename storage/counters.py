@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["BOUNDS", "Counts", "Name", "observe", "totals", "write"]
 
 Name = Literal[
-    "jobs", "computations", "cache_hits", "cache_misses", "lease_losses", "step_retries", "step_seconds"
+    "jobs", "computations", "cache_hits", "cache_misses", "lease_losses", "step_retries", "step_seconds",
+    "firings", "firing_lateness", "deliveries", "delivery_retries",
 ]  # fmt: skip
 Counts = dict[tuple[Name, tuple[str, ...]], float]
 """Name and label values → what is to be added."""

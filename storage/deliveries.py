@@ -177,6 +177,10 @@ def finish(tx: Transaction, sending: Sending, answer: Answer) -> bool:
     this = (_COLUMN.id == delivery.id, _COLUMN.attempt == delivery.attempt, _COLUMN.state == "pending")
     if tx.execute(update(deliveries).where(*this).values(**values)).rowcount != 1:
         return False
+    if values["state"] == "pending":
+        tx.count("delivery_retries")
+    else:
+        tx.count("deliveries", values["state"])
     since = None if answer.good else webhook.failing_since or sending.at
     if since != webhook.failing_since:
         tx.execute(update(hooks).where(hooks.c.id == webhook.id).values(failing_since=since))

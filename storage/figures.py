@@ -8,26 +8,33 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import Select, func, literal, select
 
 from storage import counters, workers
 from storage.database import Transaction
-from storage.tables import computations, jobs
+from storage.tables import computations, deliveries, jobs, schedules, webhooks
 
-__all__ = ["Figures", "StepSeconds", "figures"]
+__all__ = ["Durations", "Figures", "figures"]
 
 _LIVE_JOBS = ("queued", "running", "canceling")
 _ENDED_JOBS = ("succeeded", "failed", "canceled")
 _LIVE = ("ready", "leased")
 _ENDED = ("done", "failed", "canceled")
+_ONCE: tuple[counters.Name, ...] = ("cache_hits", "cache_misses", "lease_losses", "delivery_retries")
+"""Sums without labels."""
+_OLDEST_DELIVERY = (
+    select(func.min(deliveries.c.created_at))
+    .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
+    .where(deliveries.c.state == literal("pending", literal_execute=True), webhooks.c.state == "enabled")
+)
 
 
 @dataclass(frozen=True)
-class StepSeconds:
-    """How long the steps of one operation took that were done."""
+class Durations:
+    """How long something took, each time."""
 
     buckets: tuple[float, ...]
-    """Steps at most as long as each of `counters.BOUNDS`, and all of them: cumulative."""
+    """Times that were at most as long as each of `counters.BOUNDS`, and all of them: cumulative."""
     seconds: float
     """In all."""
 
@@ -44,13 +51,24 @@ class Figures:
     """Seconds that the oldest ready computation of a queue has been waiting; 0 if none is."""
     workers: dict[str, int]
     """Live workers by queue; 0 for a queue that has computations and no worker."""
-    step_seconds: dict[str, StepSeconds]
-    """By operation."""
+    step_seconds: dict[str, Durations]
+    """Of steps that were done, by operation."""
     step_retries: dict[str, float]
     """By class of the error."""
     cache_hits: float
     cache_misses: float
     lease_losses: float
+    firings: dict[str, float]
+    """Of schedules, by what came of them: `fired` or `skipped`."""
+    firing_lateness: dict[str, Durations]
+    """From when a job was due by a schedule to when it was made, by `cron` and `every`."""
+    overdue: float
+    """Seconds that the schedule is late that has been due the longest; 0 if none is."""
+    deliveries: dict[str, float]
+    """To webhooks, by how they ended: `delivered` or `failed`."""
+    delivery_retries: float
+    delivery_age: float
+    """Seconds that the oldest delivery to an enabled webhook has been on its way; 0 if none is."""
 
 
 def figures(tx: Transaction) -> Figures:
@@ -60,7 +78,7 @@ def figures(tx: Transaction) -> Figures:
     oldest = _oldest(tx)
     served = Counter(queue for row in workers.live(tx) for queue in set(row.queues))
     queues = sorted({*served, *(queue for _, queue in computed)})
-    once = {name: sums.get(name, {}).get((), 0.0) for name in ("cache_hits", "cache_misses", "lease_losses")}
+    once = {name: sums.get(name, {}).get((), 0.0) for name in _ONCE}
     return Figures(
         jobs=_jobs(tx, sums.get("jobs", {})),
         computations={
@@ -68,10 +86,21 @@ def figures(tx: Transaction) -> Figures:
         },
         queue_age={queue: max(0.0, tx.now - oldest[queue]) if queue in oldest else 0.0 for queue in queues},
         workers={queue: served[queue] for queue in queues},
-        step_seconds=_step_seconds(sums.get("step_seconds", {})),
+        step_seconds=_durations(sums.get("step_seconds", {})),
         step_retries={labels[0]: value for labels, value in sums.get("step_retries", {}).items()},
+        firings={outcome: sums.get("firings", {}).get((outcome,), 0.0) for outcome in ("fired", "skipped")},
+        firing_lateness=_durations(sums.get("firing_lateness", {})),
+        overdue=_since(tx, select(func.min(schedules.c.next_at))),
+        deliveries={state: sums.get("deliveries", {}).get((state,), 0.0) for state in ("delivered", "failed")},
+        delivery_age=_since(tx, _OLDEST_DELIVERY),
         **once,
     )
+
+
+def _since(tx: Transaction, moment: Select[tuple[float | None]]) -> float:
+    """Seconds since a moment that was read; 0 if there is none, or it is still to come."""
+    found = tx.execute(moment).scalar()
+    return 0.0 if found is None else max(0.0, tx.now - found)
 
 
 def _jobs(tx: Transaction, ended: dict[tuple[str, ...], float]) -> dict[str, float]:
@@ -100,12 +129,12 @@ def _oldest(tx: Transaction) -> dict[str, float]:
     return {row.queue: row.since for row in tx.execute(since.where(ready).group_by(computations.c.queue))}
 
 
-def _step_seconds(sums: dict[tuple[str, ...], float]) -> dict[str, StepSeconds]:
-    found: dict[str, StepSeconds] = {}
-    for op in sorted({labels[0] for labels in sums}):
+def _durations(sums: dict[tuple[str, ...], float]) -> dict[str, Durations]:
+    found: dict[str, Durations] = {}
+    for label in sorted({labels[0] for labels in sums}):
         total, buckets = 0.0, []
         for index in range(len(counters.BOUNDS) + 1):
-            total += sums.get((op, str(index)), 0.0)
+            total += sums.get((label, str(index)), 0.0)
             buckets.append(total)
-        found[op] = StepSeconds(tuple(buckets), sums.get((op, "sum"), 0.0))
+        found[label] = Durations(tuple(buckets), sums.get((label, "sum"), 0.0))
     return found

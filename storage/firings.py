@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import exists, select, update
 
+from storage.counters import observe
 from storage.database import Transaction
 from storage.ids import new_id
 from storage.records import from_row
@@ -55,7 +56,9 @@ def add(
     told = {"cause": cause, "outcome": outcome, "reason": reason, "due_at": due_at}
     made = {"job_id": job_id, "contest": dict(contest) if contest else None}
     tx.execute(firings.insert().values(id=firing_id, schedule_id=schedule_id, at=tx.now, **told, **made))
-    return get(tx, firing_id)
+    firing = get(tx, firing_id)
+    _count(tx, firing)
+    return firing
 
 
 def get(tx: Transaction, firing_id: str) -> Firing:
@@ -99,16 +102,30 @@ def freed(tx: Transaction, limit: int = 100) -> list[Firing]:
 
 def start(tx: Transaction, firing: Firing, **values: Any) -> Firing:
     """Ends the waiting of an entry, one way or the other. The caller holds the schedule's row."""
-    tx.execute(update(firings).where(firings.c.id == firing.id, firings.c.outcome == "waiting").values(**values))
-    return get(tx, firing.id)
+    waiting = update(firings).where(firings.c.id == firing.id, firings.c.outcome == "waiting")
+    moved = tx.execute(waiting.values(**values)).rowcount
+    ended = get(tx, firing.id)
+    if moved:
+        _count(tx, ended)
+    return ended
 
 
 def end_waiting(tx: Transaction, schedule_id: str, reason: str) -> None:
     """Lets a firing that waits be skipped, if there is one. The caller holds the schedule's row."""
     waiting = update(firings).where(firings.c.schedule_id == schedule_id, firings.c.outcome == "waiting")
-    tx.execute(waiting.values(outcome="skipped", reason=reason))
+    for _ in range(tx.execute(waiting.values(outcome="skipped", reason=reason)).rowcount):
+        tx.count("firings", "skipped")
 
 
 def decide(tx: Transaction, firing: Firing, decision: Mapping[str, Any]) -> None:
     """Keeps what became of the champion."""
     tx.execute(update(firings).where(firings.c.id == firing.id).values(decision=dict(decision)))
+
+
+def _count(tx: Transaction, firing: Firing) -> None:
+    """Counts an entry that waits no more, and how late its job was made."""
+    if firing.outcome == "waiting":
+        return
+    tx.count("firings", firing.outcome)
+    if firing.outcome == "fired" and firing.due_at is not None:
+        observe(tx, "firing_lateness", firing.cause, max(0.0, tx.now - firing.due_at))

@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 
-from storage import computations
+from storage import computations, deliveries, firing, firings, outbox, schedules, tables, webhooks
+from storage.deliveries import Answer
+from storage.firing import Cause
 from tests.api.place import Place
 
 PAGE = Path(__file__).parents[3] / "docs/metrics.md"
@@ -98,6 +101,70 @@ def test_steps_hits_misses_losses_and_retries_come_from_the_sums_in_sql(place: P
     assert (found["burnish_cache_hits_total", frozenset()], found["burnish_cache_misses_total", frozenset()]) == (1, 2)
     assert found["burnish_step_retries_total", frozenset({"internal"})] == 1
     assert found["burnish_lease_losses_total", frozenset()] == 0
+
+
+def test_deliveries_to_webhooks_are_counted_by_how_they_ended(place: Place) -> None:
+    with place.database.begin() as tx:
+        hook = webhooks.create(tx, url="https://example.com/", types=[], description="")
+        outbox.publish(tx, "job.succeeded", {"job": "job_1"})
+        outbox.publish(tx, "job.succeeded", {"job": "job_2"})
+    assert figures(place)["burnish_webhook_age_seconds", frozenset()] > 0
+    for status in (500, 200, 410):
+        with place.database.begin() as tx:
+            tx.execute(update(tables.deliveries).values(next_at=tx.now))
+            sending = deliveries.claim(tx, hook.id)
+            assert sending is not None
+            deliveries.finish(tx, sending, Answer(status=status, error=None, seconds=0.1))
+    found = figures(place)
+    assert found["burnish_webhook_deliveries_total", frozenset({"delivered"})] == 1
+    assert found["burnish_webhook_deliveries_total", frozenset({"failed"})] == 1
+    assert found["burnish_webhook_retries_total", frozenset()] == 1
+    assert found["burnish_webhook_age_seconds", frozenset()] == 0
+
+
+def test_what_waits_for_a_webhook_that_is_disabled_is_not_late(place: Place) -> None:
+    with place.database.begin() as tx:
+        hook = webhooks.create(tx, url="https://example.com/", types=[], description="")
+        outbox.publish(tx, "job.succeeded", {"job": "job_1"})
+        webhooks.disable(tx, hook, "It is gone.")
+    assert figures(place)["burnish_webhook_age_seconds", frozenset()] == 0
+
+
+def test_schedules_tell_what_came_of_them_and_how_late_it_was(place: Place, model_bytes: bytes) -> None:
+    place.upload(model_bytes)
+    place.worker()
+    job = {"model": "net", "dataset": "samples"}
+    document = {"name": "nightly", "trigger": {"every": 3600}, "job": job}
+    made = place.client.post("/v1/schedules", json=document).json["id"]
+    with place.database.begin() as tx:
+        tx.execute(update(tables.schedules).values(next_at=tx.now - 20))
+    assert 20 <= figures(place)["burnish_schedule_overdue_seconds", frozenset()] < 80
+    with place.database.begin() as tx:
+        firing.fire(tx, schedules.get(tx, made), Cause("every", "It was due.", due_at=tx.now - 20))
+        tx.execute(update(tables.schedules).values(next_at=tx.now + 3600))
+    place.client.post(f"/v1/schedules/{made}/run")  # the job before has not ended
+    found = figures(place)
+    assert found["burnish_schedule_firings_total", frozenset({"fired"})] == 1
+    assert found["burnish_schedule_firings_total", frozenset({"skipped"})] == 1
+    assert found["burnish_schedule_lateness_seconds_count", frozenset({"every"})] == 1
+    assert found["burnish_schedule_lateness_seconds_bucket", frozenset({"every", "10.0"})] == 0
+    assert found["burnish_schedule_overdue_seconds", frozenset()] == 0
+
+
+def test_a_firing_that_waits_is_counted_when_it_waits_no_more(place: Place, model_bytes: bytes) -> None:
+    place.upload(model_bytes)
+    place.worker()
+    job = {"model": "net", "dataset": "samples"}
+    document = {"name": "nightly", "trigger": {"every": 3600}, "overlap": "queue", "job": job}
+    made = place.client.post("/v1/schedules", json=document).json
+    for _ in range(2):
+        place.client.post(f"{made['links']['self']}/run")
+    counted = {"fired": 1.0, "skipped": 0.0}
+    for outcome, value in counted.items():
+        assert figures(place)["burnish_schedule_firings_total", frozenset({outcome})] == value
+    with place.database.begin() as tx:
+        firings.end_waiting(tx, made["id"], "Paused.")
+    assert figures(place)["burnish_schedule_firings_total", frozenset({"skipped"})] == 1
 
 
 def test_store_and_sql_are_timed(place: Place, model_bytes: bytes) -> None:
