@@ -81,9 +81,11 @@ class Applied:
         """In one sentence; `None` if something changed."""
         if self.changed:
             return None
-        if self.reason or not self.layers:
-            return self.reason or "It found nothing better than the program that came in."
-        told = list(dict.fromkeys(layer.reason for layer in self.layers))
+        if self.reason:
+            return self.reason
+        told = list(dict.fromkeys(layer.reason for layer in self.layers if layer.treatment == "left alone"))
+        if not told:
+            return "It found nothing better than the program that came in."
         more = f"; and {len(told) - _TOLD} more reasons" if len(told) > _TOLD else ""
         return f"Every layer was left alone: {'; '.join(told[:_TOLD])}{more}."
 

@@ -75,6 +75,20 @@ def test_the_account_is_reported_with_the_size_of_the_result(inputs: dict[str, P
     torch.testing.assert_close(again, models.module("mlp")(*x))
 
 
+def test_what_changes_nothing_says_why_whatever_it_tells_of_layers() -> None:
+    program = models.program("mlp")
+
+    def why(*layers: tuple[str, str], changed: bool = False, reason: str = "") -> str | None:
+        told = tuple(LayerTreatment(layer="fc1", treatment=done, reason=why) for done, why in layers)
+        return Applied(program, changed, told, reason=reason).why_unchanged
+
+    assert why(changed=True) is None
+    assert why() == why(("trained", "in 4 bits")) == "It found nothing better than the program that came in."
+    assert why(("left alone", "too small"), reason="The graph is tidy.") == "The graph is tidy."
+    reasons = [("left alone", f"reason {number}") for number in (1, 2, 2, 3, 4, 5)]
+    assert why(*reasons) == "Every layer was left alone: reason 1; reason 2; reason 3; and 2 more reasons."
+
+
 def test_an_unchanged_program_has_the_same_bytes_again(inputs: dict[str, Path], tmp_path: Path) -> None:
     made = ApplyPass(Doing()).run(context(tmp_path / "work", inputs, SETTINGS))
     assert made.outputs["program"].read_bytes() == inputs["program"].read_bytes()
