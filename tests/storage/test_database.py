@@ -133,6 +133,21 @@ def test_a_lost_connection_is_unavailable_and_the_next_one_works(postgres_url: s
     database.close()
 
 
+def test_a_connection_that_died_while_it_was_idle_is_replaced_unnoticed(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.database._TRUSTED", 0.0)
+    database, other = Database(postgres_url), Database(postgres_url)
+    with database.begin() as tx:
+        pid = tx.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with other.begin() as tx:
+        tx.execute(text(f"SELECT pg_terminate_backend({pid}, 5000)"))
+    with database.begin() as tx:
+        assert tx.execute(text("SELECT pg_backend_pid()")).scalar_one() != pid
+    database.close()
+    other.close()
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no database" * 100)
     database = Database(f"sqlite:///{tmp_path / 'file'}")

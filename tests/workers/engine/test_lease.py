@@ -106,3 +106,30 @@ def test_the_tail_of_a_log_is_bounded_and_clean(tmp_path: Path) -> None:
     log.write_bytes(b"x" * 10_000 + b"\xff\0end")
     assert len(tail(log)) == 4096
     assert tail(log).endswith("��end")
+
+
+def test_the_last_lines_are_kept_for_the_end_of_the_step_and_told_by_no_heartbeat(
+    database: Database, claim: Claim, job_id: str, tmp_path: Path
+) -> None:
+    (tmp_path / "told").mkdir()
+    (tmp_path / "told" / "log.txt").write_text("one\nhalf a line")
+    with Lease(database, claim.key, claim.attempt, 30) as lease:
+        lease.follow(tmp_path)
+        lease.finish_log()
+        assert lease.rest == ["one", "half a line"]
+        assert lease._beat()
+    assert _lines(database, job_id) == []
+
+
+def test_of_a_long_log_all_but_the_last_lines_are_told_at_once(
+    database: Database, claim: Claim, job_id: str, tmp_path: Path
+) -> None:
+    (tmp_path / "told").mkdir()
+    (tmp_path / "told" / "log.txt").write_text("".join(f"{number}\n" for number in range(250)))
+    with Lease(database, claim.key, claim.attempt, 30) as lease:
+        lease.follow(tmp_path)
+        lease.finish_log()
+    with database.read() as tx:
+        told = [event.data["line"] for event in events.of_job(tx, job_id, 0, 1000) if event.kind == "log"]
+    assert [*told, *lease.rest] == [str(number) for number in range(250)]
+    assert len(lease.rest) == 50
