@@ -35,6 +35,11 @@ __all__ = ["FakeQuantized", "LatentWeight", "RoundedLayer", "layer_calls", "stra
 aten = torch.ops.aten
 ops = torch.ops.quantized_decomposed
 _SHAPING = (aten.slice.Tensor, aten.view.default)
+_RANGES = (
+    ops.choose_qparams_per_token_asymmetric.default,
+    ops.choose_qparams.tensor,
+    ops.choose_qparams_symmetric.tensor,
+)
 _QUANTIZE = (ops.quantize_per_tensor.default, ops.quantize_per_tensor.tensor, ops.quantize_per_token.default)
 _DEQUANTIZE = (ops.dequantize_per_tensor.default, ops.dequantize_per_tensor.tensor, ops.dequantize_per_token.default)
 
@@ -161,8 +166,7 @@ class FakeQuantized:
             made = RoundedLayer(name, same[0].form.kind, weights, reason)
             layers[name] = _joined(layers[name], made) if name in layers else made
         self.layers = tuple(layers.values())
-        for node in list(module.graph.nodes):
-            _let_gradients_through(module, node)
+        _let_gradients_through(module)
         module.graph.eliminate_dead_code()
         module.recompile()
 
@@ -216,17 +220,20 @@ def _why_not(module: GraphModule, same: Sequence[Rounded]) -> str | None:
     return None
 
 
-def _let_gradients_through(module: GraphModule, node: Node) -> None:
-    """Rule 3, for the dequantization of an activation."""
-    if node.target not in _DEQUANTIZE:
-        return
-    codes = node.args[0]
-    if not isinstance(codes, Node) or codes.target not in _QUANTIZE or not isinstance(codes.args[0], Node):
-        return
-    with module.graph.inserting_after(node):
-        made = module.graph.call_function(straight_through, (codes.args[0], node, *_range(codes)))
-    made.meta = node.meta
-    node.replace_all_uses_with(made, delete_user_cb=lambda user: user is not made)
+def _let_gradients_through(module: GraphModule) -> None:
+    """Rule 3. The operators that round have no gradient of their own, so what they read is detached."""
+    for node in list(module.graph.nodes):
+        source = node.args[0] if node.target in _RANGES + _QUANTIZE else None
+        if isinstance(source, Node):
+            with module.graph.inserting_before(node):
+                node.update_arg(0, module.graph.call_function(aten.detach.default, (source,)))
+    for node in list(module.graph.nodes):
+        codes = node.args[0] if node.target in _DEQUANTIZE else None
+        if isinstance(codes, Node) and codes.target in _QUANTIZE and isinstance(detached := codes.args[0], Node):
+            with module.graph.inserting_after(node):
+                made = module.graph.call_function(straight_through, (detached.args[0], node, *_range(codes)))
+            made.meta = node.meta
+            node.replace_all_uses_with(made, delete_user_cb=lambda user, made=made: user is not made)
 
 
 def _range(quantize: Node) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from workers.graphs.batch_norms import recalibrate
 from workers.graphs.fake_quantization import FakeQuantized
 from workers.graphs.own_weights import state, with_own_weights, with_state
 from workers.graphs.rounded_forms import find_rounded
+from workers.graphs.type_checks import drop_type_checks
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.distill_lesson import Lesson
 from workers.passes.distill_loss import floating
@@ -48,12 +49,11 @@ class DistillPass(Pass[Distill]):
     settings: ClassVar[type[Distill]] = Distill
 
     def requires(self, program: ExportedProgram, settings: Distill) -> Sequence[str]:
-        reasons = []
         if half := _half(program):
-            reasons.append(
-                f"The program computes in {half}, whose steps are too coarse to train in. Put `distill` before "
-                "`quantize`."
-            )
+            return [
+                f"The program computes in {half}, whose steps are too coarse to train. Put `distill` before `quantize`."
+            ]
+        reasons = []
         if not any(parameter.is_floating_point() for parameter in program.parameters()) and not _is_rounded(program):
             reasons.append("The program has no floating-point weights to train. Leave `distill` out of the recipe.")
         if not floating([node.meta.get("val") for node in program.graph.output_node().all_input_nodes]):
@@ -86,7 +86,10 @@ class DistillPass(Pass[Distill]):
         layers = trained_layers(student, program, best.weights, zeros)
         if best.weights is None:
             return Applied(program, changed=settings.student is not None, layers=layers, figures=figures)
-        return Applied(with_state(best.weights, program, context.seed), changed=True, layers=layers, figures=figures)
+        made = with_state(best.weights, program, context.seed)
+        if layers:
+            drop_type_checks(made.graph)  # backends don't know them between codes and weights
+        return Applied(made, changed=True, layers=layers, figures=figures)
 
 
 def _is_rounded(program: ExportedProgram) -> bool:
