@@ -49,7 +49,12 @@ class Intake(Generic[FoundT, RecordT]):
 
     inspect: Callable[[BinaryIO], FoundT]
     register: Callable[[Transaction, str, Blob, FoundT], RecordT]
+    find: Callable[[Transaction, str], RecordT]
     show: Callable[[RecordT], Resource]
+
+    def again(self, tx: Transaction, id: str) -> Resource:
+        """What an earlier upload has become."""
+        return self.show(self.find(tx, id))
 
 
 def take(intake: Intake[FoundT, RecordT], name: str) -> Response:

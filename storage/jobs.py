@@ -18,7 +18,7 @@ Whoever changes a job, its steps or its events holds its row (`lock`, or `bindin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import Select, bindparam, delete, exists, func, or_, select, update
 
@@ -32,6 +32,7 @@ from storage.tables import jobs, models, steps
 from storage.turns import AGEING
 
 __all__ = [
+    "JobFilter",
     "create",
     "extend",
     "fail",
@@ -97,52 +98,34 @@ def version(tx: Transaction, job_id: str) -> int:
     return int(revision)
 
 
-def list_(
-    tx: Transaction,
-    *,
-    after: str | None,
-    limit: int,
-    state: JobState | None = None,
-    model: str | None = None,
-    outcome: str | None = None,
-    search: str | None = None,
-) -> list[Job]:
-    """Jobs, newest first, older than the job `after`.
+class JobFilter(TypedDict, total=False):
+    """Which jobs a list has; what is `None` or left out does not narrow it."""
 
-    Args:
-        model: an id (`mdl_…`) or a name (any version).
-        outcome: of their verdict.
-        search: a part of the model's or the dataset's name, or of the job's id, in any case.
-    """
-    page = _listed(select(jobs), after, limit, state, model, outcome, search)
-    return [from_row(Job, row) for row in tx.execute(page)]
+    state: JobState | None
+    model: str | None
+    """An id (`mdl_…`) or a name (any version)."""
+    outcome: str | None
+    """Of their verdict."""
+    search: str | None
+    """A part of the model's or the dataset's name, or of the job's id, in any case."""
+
+
+def list_(tx: Transaction, *, after: str | None, limit: int, **wanted: Unpack[JobFilter]) -> list[Job]:
+    """Jobs, newest first, older than the job `after`."""
+    return [from_row(Job, row) for row in tx.execute(_listed(select(jobs), after, limit, wanted))]
 
 
 def list_marks(
-    tx: Transaction,
-    *,
-    after: str | None,
-    limit: int,
-    state: JobState | None = None,
-    model: str | None = None,
-    outcome: str | None = None,
-    search: str | None = None,
+    tx: Transaction, *, after: str | None, limit: int, **wanted: Unpack[JobFilter]
 ) -> list[tuple[str, str, float | None]]:
     """Id, state and end of the jobs that `list_` gives, without reading their documents: what changes in a list."""
     columns = select(jobs.c.id, jobs.c.state, jobs.c.finished_at)
-    found = tx.execute(_listed(columns, after, limit, state, model, outcome, search))
-    return [(row.id, row.state, row.finished_at) for row in found]
+    return [(row.id, row.state, row.finished_at) for row in tx.execute(_listed(columns, after, limit, wanted))]
 
 
-def _listed(
-    columns: Select[Any],
-    after: str | None,
-    limit: int,
-    state: JobState | None,
-    model: str | None,
-    outcome: str | None,
-    search: str | None,
-) -> Select[Any]:
+def _listed(columns: Select[Any], after: str | None, limit: int, wanted: JobFilter) -> Select[Any]:
+    state, model = wanted.get("state"), wanted.get("model")
+    outcome, search = wanted.get("outcome"), wanted.get("search")
     page = columns.order_by(jobs.c.id.desc()).limit(limit)
     if after is not None:
         page = page.where(jobs.c.id < after)

@@ -1,10 +1,12 @@
-"""What all tables share: the metadata they are in, the type of their JSON columns, and the check of a state."""
+"""What all tables share: the metadata, the type of their JSON columns, the check of a state, indexes of some rows."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, CheckConstraint, MetaData
+from typing import Any
 
-__all__ = ["Json", "metadata", "one_of"]
+from sqlalchemy import JSON, CheckConstraint, MetaData, text
+
+__all__ = ["Json", "metadata", "one_of", "only"]
 
 metadata = MetaData(
     naming_convention={
@@ -22,3 +24,8 @@ Json = JSON(none_as_null=True)
 def one_of(column: str, *names: str) -> CheckConstraint:
     """The check that a column holds one of these."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(name) for name in names)})", name=column)
+
+
+def only(condition: str) -> dict[str, Any]:
+    """Options of an index that has only the rows for which this holds, on either database."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}

@@ -14,10 +14,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
-from storage.metadata import Json, metadata, one_of
+from storage.metadata import Json, metadata, one_of, only
 
 __all__ = ["alias_entries", "aliases", "deliveries", "firings", "schedules", "webhooks"]
 
@@ -39,18 +38,8 @@ schedules = Table(
     UniqueConstraint("name"),
     one_of("state", "active", "paused"),
     CheckConstraint("next_at IS NULL OR state = 'active' AND occasion IS NULL", name="next_at"),
-    Index(
-        "ix_schedules_due",
-        "next_at",
-        postgresql_where=text("next_at IS NOT NULL"),
-        sqlite_where=text("next_at IS NOT NULL"),
-    ),
-    Index(
-        "ix_schedules_occasion",
-        "occasion",
-        postgresql_where=text("occasion IS NOT NULL"),
-        sqlite_where=text("occasion IS NOT NULL"),
-    ),
+    Index("ix_schedules_due", "next_at", **only("next_at IS NOT NULL")),
+    Index("ix_schedules_occasion", "occasion", **only("occasion IS NOT NULL")),
 )
 
 firings = Table(
@@ -71,13 +60,7 @@ firings = Table(
     CheckConstraint("(outcome = 'fired') = (job_id IS NOT NULL)", name="job"),
     CheckConstraint("decision IS NULL OR contest IS NOT NULL", name="decision"),
     Index(None, "schedule_id", "id"),
-    Index(
-        "ix_firings_waiting",
-        "schedule_id",
-        unique=True,
-        postgresql_where=text("outcome = 'waiting'"),
-        sqlite_where=text("outcome = 'waiting'"),
-    ),
+    Index("ix_firings_waiting", "schedule_id", unique=True, **only("outcome = 'waiting'")),
 )
 
 alias_entries = Table(
@@ -148,10 +131,5 @@ deliveries = Table(
     one_of("state", "pending", "delivered", "failed"),
     Index(None, "webhook_id", "id"),
     Index(None, "created_at"),
-    Index(
-        "ix_deliveries_due",
-        "next_at",
-        postgresql_where=text("state = 'pending'"),
-        sqlite_where=text("state = 'pending'"),
-    ),
+    Index("ix_deliveries_due", "next_at", **only("state = 'pending'")),
 )

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from storage.metadata import Json, metadata, one_of
+from storage.metadata import Json, metadata, one_of, only
 from storage.standing_tables import alias_entries, aliases, deliveries, firings, schedules, webhooks
 
 __all__ = [
@@ -161,18 +161,8 @@ computations = Table(
     CheckConstraint("(state = 'failed') = (error IS NOT NULL)", name="error"),
     CheckConstraint("failures BETWEEN 0 AND max_attempts AND failures <= attempt", name="failures"),
     CheckConstraint("state NOT IN ('ready', 'leased') OR failures < max_attempts", name="attempts_left"),
-    Index(
-        "ix_computations_due",
-        "turn",
-        postgresql_where=text("state = 'ready'"),
-        sqlite_where=text("state = 'ready'"),
-    ),
-    Index(
-        "ix_computations_lapsed",
-        "lease_until",
-        postgresql_where=text("state = 'leased'"),
-        sqlite_where=text("state = 'leased'"),
-    ),
+    Index("ix_computations_due", "turn", **only("state = 'ready'")),
+    Index("ix_computations_lapsed", "lease_until", **only("state = 'leased'")),
     Index(None, "op", "created_at"),
 )
 
@@ -242,12 +232,7 @@ blobs = Table(
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False, index=True),
     Column("doomed_at", Double),  # evicted: to be removed without waiting for its age
-    Index(
-        "ix_blobs_doomed",
-        "doomed_at",
-        postgresql_where=text("doomed_at IS NOT NULL"),
-        sqlite_where=text("doomed_at IS NOT NULL"),
-    ),
+    Index("ix_blobs_doomed", "doomed_at", **only("doomed_at IS NOT NULL")),
 )
 
 holds = Table(

@@ -35,7 +35,7 @@ def _register(tx: Transaction, name: str, blob: Blob, schema: DatasetSchema) -> 
     )
 
 
-INTAKE = Intake(inspect=inspect_dataset, register=_register, show=dataset_resource)
+INTAKE = Intake(inspect=inspect_dataset, register=_register, find=datasets.get, show=dataset_resource)
 
 
 @blueprint.post("/datasets")

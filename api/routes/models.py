@@ -28,7 +28,7 @@ def _register(tx: Transaction, name: str, blob: Blob, signature: Signature) -> M
     return models.create(tx, name=name, digest=blob.digest, size=blob.size, signature=document)
 
 
-INTAKE = Intake(inspect=inspect_model, register=_register, show=model_resource)
+INTAKE = Intake(inspect=inspect_model, register=_register, find=models.get, show=model_resource)
 
 
 @blueprint.post("/models")

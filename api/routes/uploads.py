@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, request
@@ -17,11 +18,11 @@ from api.replies import moment, reply
 from api.routes import datasets as dataset_routes
 from api.routes import models as model_routes
 from api.services import services
-from api.uploads import discard, receive, register
+from api.uploads import Intake, discard, receive, register
 from burnish.errors import Conflict, InvalidSpec, TooLarge, UserError
 from burnish.recipe import faults_of
-from burnish.resources import UploadOrder, UploadPart, UploadResource
-from storage import datasets, models, uploads
+from burnish.resources import DatasetResource, ModelResource, UploadOrder, UploadPart, UploadResource
+from storage import uploads
 from storage.blob_index import Hold
 from storage.database import Transaction
 from storage.uploads import Part, Upload
@@ -32,6 +33,9 @@ blueprint = APIBlueprint("uploads", __name__, url_prefix="/v1")
 
 _SHOWN = 20
 """Missing parts that an error names."""
+
+
+_INTAKES: dict[str, Intake[Any, Any]] = {"model": model_routes.INTAKE, "dataset": dataset_routes.INTAKE}
 
 
 class _Order(UploadOrder):
@@ -162,14 +166,11 @@ def drop_upload(id: str) -> Response:
 
 
 def _register(upload: Upload, held: Hold) -> Response:
+    def completed(tx: Transaction, made: ModelResource | DatasetResource) -> None:
+        uploads.complete(tx, upload.id, made.id)
+
     try:
-        if upload.kind == "model":
-            return register(
-                model_routes.INTAKE, upload.name, held, lambda tx, made: uploads.complete(tx, upload.id, made.id)
-            )
-        return register(
-            dataset_routes.INTAKE, upload.name, held, lambda tx, made: uploads.complete(tx, upload.id, made.id)
-        )
+        return register(_INTAKES[upload.kind], upload.name, held, completed)
     except UserError:
         with services().database.begin() as tx:
             uploads.drop(tx, upload.id)
@@ -179,11 +180,7 @@ def _register(upload: Upload, held: Hold) -> Response:
 def _made(tx: Transaction, upload: Upload) -> Response:
     """What a completed upload has become."""
     assert upload.resource_id is not None
-    resource = (
-        model_routes.INTAKE.show(models.get(tx, upload.resource_id))
-        if upload.kind == "model"
-        else dataset_routes.INTAKE.show(datasets.get(tx, upload.resource_id))
-    )
+    resource = _INTAKES[upload.kind].again(tx, upload.resource_id)
     return reply(resource, 201, headers={"Location": resource.links["self"]})
 
 
