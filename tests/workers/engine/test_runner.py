@@ -10,9 +10,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from sqlalchemy import update
 
+from burnish.errors import InternalError
 from burnish.settings import Settings
-from storage import computations, succession
+from storage import computations, succession, tables
 from storage.blobs import BlobStore, open_store
 from storage.database import Database
 from storage.succession import Found
@@ -229,6 +231,21 @@ def test_a_step_claimed_at_the_last_moment_is_given_back(
     runner.execute(key)
     found = scene.computation(key)
     assert (found.state, found.attempt, found.failures) == ("ready", 1, 0)
+
+
+def test_a_step_of_another_version_that_comes_next_does_not_cost_the_one_before(
+    runner: Runner, scene: Scene, blobs: BlobStore
+) -> None:
+    first, second = _submit(scene, blobs), _submit(scene, blobs, {"n": 2})
+    for job_id in (first, second):
+        runner.plan(job_id)
+    strange = str(scene.steps(second)["capture"].key)
+    with scene.database.begin() as tx:
+        tx.execute(update(tables.computations).where(tables.computations.c.key == strange).values(op="new", turn=0.0))
+    key = str(scene.steps(first)["capture"].key)
+    with pytest.raises(InternalError):
+        runner.execute(key)
+    assert (scene.computation(key).state, scene.computation(strange).state) == ("done", "ready")
 
 
 def test_a_stale_doorbell_for_a_done_step_is_dropped(runner: Runner, scene: Scene, blobs: BlobStore) -> None:
