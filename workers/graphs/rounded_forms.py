@@ -63,7 +63,9 @@ class Integers:
 
     @property
     def bits(self) -> int:
-        most = self.call.args[4 if self._is_grouped else 5]
+        most = self.call.args[4]
+        if not self._is_grouped:
+            return 8  # also where the range is narrower, for kernels that saturate
         assert isinstance(most, int)
         return bits_of(most)
 

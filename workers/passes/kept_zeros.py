@@ -13,12 +13,13 @@ __all__ = ["KeptZeros"]
 LEAST_SHARE = 0.2
 """Weights that were trained have next to no exact zeros; those that were pruned have more than this."""
 LEAST_ROUNDED_SHARE = {8: 0.2, 4: 0.4, 3: 0.6, 2: 0.75}
-"""The same, of weights rounded to as many bits."""
+"""The same, of weights rounded to as many bits or more."""
 
 
 def _keeps_zeros(weight: LatentWeight) -> bool:
     """True if so many values of a rounded weight are zero that they were pruned."""
-    return LEAST_ROUNDED_SHARE[weight.form.bits] <= int(weight.zeros().sum()) / weight.size < 1.0
+    least = next((share for bits, share in LEAST_ROUNDED_SHARE.items() if weight.form.bits >= bits), 1.0)
+    return least <= int(weight.zeros().sum()) / weight.size < 1.0
 
 
 class KeptZeros:

@@ -104,6 +104,18 @@ def test_static_int8_learns_through_its_activations() -> None:
     assert judge(applied.program.module(check_guards=False)) == applied.figures["loss_after"]
 
 
+def test_static_int8_of_7_bits_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.passes.quantize.saturates_int8", lambda isa: True)
+    rounded = quantize(models.program("mlp"), *models.example("mlp", 32)).program
+    fake = FakeQuantized(with_own_weights(rounded))
+    assert {layer.kind for layer in fake.layers} == {"int8"}
+    assert len(KeptZeros.of(fake.module)) == 0
+    with torch.no_grad():
+        for weight in fake.weights:
+            weight.latent.mul_(100)
+    assert {int(weight.codes().abs().max()) for weight in fake.weights} == {63}
+
+
 def test_a_rounded_program_that_can_not_get_better_is_handed_back() -> None:
     name, rounded, _ = case("int2 with zero points")
     applied = distill(rounded, given(name), learning_rate=1.0)
