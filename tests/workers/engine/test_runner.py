@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Engine, event, update
 
 from burnish.errors import InternalError
 from burnish.settings import Settings
@@ -258,6 +258,28 @@ def test_a_stale_doorbell_for_a_done_step_is_dropped(runner: Runner, scene: Scen
         found = computations.get(tx, key)
     assert found is not None
     assert found.attempt == 1
+
+
+def test_a_step_costs_few_statements(runner: Runner, scene: Scene, blobs: BlobStore) -> None:
+    """A bound that holds what was won: from the plan to the verdict, begins of transactions and pragmas not counted."""
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        job_id = _submit(scene, blobs)
+        runner.plan(job_id)
+        key = str(scene.steps(job_id)["capture"].key)
+        statements.clear()
+        runner.execute(key)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    own = [statement for statement in statements if not statement.startswith(("PRAGMA", "BEGIN"))]
+    done = sum(step.state == "done" for step in scene.steps(job_id).values())
+    assert scene.job(job_id).state == "succeeded"
+    assert len(own) / done < 26
 
 
 def _damage(settings: Settings, digest: str) -> None:
