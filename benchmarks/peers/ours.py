@@ -1,4 +1,7 @@
-"""What this service hands back for the recipe `quantize`, by its own steps: the pass, the backend, verification."""
+"""What a job of this service with the recipe `quantize` races, by its own steps: the pass, the backend, verification.
+
+Every job also lowers the model as it is, since that may be the fastest within the limits.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,12 @@ class NotMade(Exception):
     """A backend refused the program, or its artifact did not pass verification. The text says why."""
 
 
-def made_for(backend: Backend) -> Callable[[Given, Path], Path]:
-    """The route for one backend."""
+def made_for(backend: Backend, *, quantized: bool) -> Callable[[Given, Path], Path]:
+    """The route for one backend, with the pass or as it is."""
 
     def make(given: Given, folder: Path) -> Path:
-        settings = Quantize(activations="dynamic") if given.kind == "recurrent" else Quantize()
         original, calibration = given.folder / "program", given.folder / "calibration"
-        inputs = {"program": original, "original": original, "calibration": calibration}
-        made = step("pass:quantize", inputs, folder / "pass", **settings.model_dump(mode="json"))
-        program = made.outputs.get("program", original)
+        program = _quantized(given, folder / "pass") if quantized else original
         lowered = step("lower", {"program": program, "calibration": calibration}, folder / "lower", backend=backend)
         if "refused" in lowered.report:
             raise NotMade(lowered.report["refused"])
@@ -37,3 +37,11 @@ def made_for(backend: Backend) -> Callable[[Given, Path], Path]:
         return artifact
 
     return make
+
+
+def _quantized(given: Given, folder: Path) -> Path:
+    settings = Quantize(activations="dynamic") if given.kind == "recurrent" else Quantize()
+    original = given.folder / "program"
+    inputs = {"program": original, "original": original, "calibration": given.folder / "calibration"}
+    made = step("pass:quantize", inputs, folder, **settings.model_dump(mode="json"))
+    return made.outputs.get("program", original)

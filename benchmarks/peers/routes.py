@@ -10,7 +10,7 @@ from typing import Literal
 from benchmarks.peers import onnx_routes, openvino_routes, torch_routes
 from benchmarks.peers.given import Given, Kind
 from benchmarks.peers.ours import made_for
-from burnish.recipe import AUTOMATIC_BACKENDS
+from burnish.recipe import AUTOMATIC_BACKENDS, Backend
 from workers.backends import BACKENDS_BY_NAME
 from workers.measure.contender import loader_of
 
@@ -90,16 +90,20 @@ PEERS = (
     _openvino("nncf", "NNCF quantize, OpenVINO defaults", "int8", openvino_routes.quantized),
     _openvino("nncf-f32", "NNCF quantize, OpenVINO, rest in float32", "int8", openvino_routes.quantized_float32),
 )
-OURS = tuple(
-    Route(
-        f"burnish@{name}",
-        f"this service, quantize, {name}",
-        "int8",
-        made_for(name),
-        loader_of(name),
-        BACKENDS_BY_NAME[name].filename,
+
+
+def _own(backend: Backend, *, quantized: bool) -> Route:
+    return Route(
+        f"burnish@{backend}" if quantized else f"burnish-as-is@{backend}",
+        f"this service, {'quantize' if quantized else 'as it is'}, {backend}",
+        "int8" if quantized else "float",
+        made_for(backend, quantized=quantized),
+        loader_of(backend),
+        BACKENDS_BY_NAME[backend].filename,
     )
-    for name in AUTOMATIC_BACKENDS
-)
+
+
+OURS = tuple(_own(backend, quantized=quantized) for quantized in (True, False) for backend in AUTOMATIC_BACKENDS)
+"""What one job with the recipe `quantize` races."""
 ROUTES = (*PEERS, *OURS)
 ROUTES_BY_NAME = {route.name: route for route in ROUTES}

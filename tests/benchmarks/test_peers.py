@@ -42,7 +42,10 @@ def _records(**changed: Any) -> dict[str, Any]:
 def test_every_route_has_a_name_of_its_own_and_ours_are_the_automatic_backends() -> None:
     names = [route.name for route in ROUTES]
     assert len(set(names)) == len(names) == len(PEERS) + len(OURS)
-    assert [route.name for route in OURS] == ["burnish@inductor", "burnish@onnxruntime", "burnish@openvino"]
+    backends = ["inductor", "onnxruntime", "openvino"]
+    assert [route.name for route in OURS] == [
+        f"{kind}@{name}" for kind in ("burnish", "burnish-as-is") for name in backends
+    ]
 
 
 def test_ours_is_the_fastest_of_ours_and_is_held_against_the_fastest_peer() -> None:
@@ -59,10 +62,23 @@ def test_a_peer_that_loses_more_than_the_limit_and_more_than_ours_sets_no_bar() 
 
 
 def test_a_peer_that_loses_no_more_than_ours_does_counts() -> None:
-    ours = _route(TIMES, "burnish@onnxruntime", drop=0.06)
-    verdict = verdict_of({**_records(nncf=_route(TIMES, "nncf", drop=0.05)), "burnish@onnxruntime": ours})
+    ours = {name: _route(TIMES, name, drop=0.06) for name in TIMES if name.startswith("burnish")}
+    verdict = verdict_of({**_records(nncf=_route(TIMES, "nncf", drop=0.05)), **ours})
     assert verdict is not None
     assert (verdict.peer, verdict.drop) == ("nncf", "no")
+
+
+def test_what_every_job_lowers_as_it_is_counts_as_ours_where_it_is_faster_or_int8_loses_too_much() -> None:
+    times = {"compiled": 10.0, "burnish@onnxruntime": 4.0, "burnish-as-is@onnxruntime": 3.0, "onnx": 3.0}
+    records = {name: _route(times, name) for name in times if name != "compiled"}
+    verdict = verdict_of(records)
+    assert verdict is not None
+    assert (verdict.ours, verdict.not_slower, verdict.target) == ("burnish-as-is@onnxruntime", "yes", "yes")
+    times["burnish-as-is@onnxruntime"] = 5.0
+    lossy = {**records, "burnish@onnxruntime": _route(times, "burnish@onnxruntime", drop=0.01)}
+    verdict = verdict_of(lossy)
+    assert verdict is not None
+    assert verdict.ours == "burnish-as-is@onnxruntime"
 
 
 def test_a_peer_that_overwrites_its_input_sets_no_bar() -> None:
