@@ -27,6 +27,8 @@ from workers.passes.kept_zeros import KeptZeros
 
 __all__ = ["DistillPass"]
 
+_NOTHING_BETTER = "No epoch did better, on the samples held back, than the weights that came in."
+
 
 class DistillPass(Pass[Distill]):
     """Trains the program on the calibration data to match the original (Hinton et al. 2015, arXiv:1503.02531).
@@ -85,7 +87,9 @@ class DistillPass(Pass[Distill]):
         }
         layers = trained_layers(student, program, best.weights, zeros)
         if best.weights is None:
-            return Applied(program, changed=settings.student is not None, layers=layers, figures=figures)
+            return Applied(
+                program, changed=settings.student is not None, layers=layers, figures=figures, reason=_NOTHING_BETTER
+            )
         made = with_state(best.weights, program, context.seed)
         if layers:
             drop_type_checks(made.graph)  # backends don't know them between codes and weights

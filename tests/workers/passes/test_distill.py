@@ -102,6 +102,7 @@ def test_a_program_that_can_not_get_better_is_handed_back() -> None:
     original = models.program("mlp")
     applied = distill(original, given(original, *models.example("mlp", 32)))
     assert not applied.changed
+    assert "No epoch did better" in (applied.why_unchanged or "")
     assert applied.program is original
     assert applied.figures["loss_before"] == applied.figures["loss_after"] < 1e-6
 
