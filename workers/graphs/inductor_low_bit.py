@@ -2,8 +2,9 @@
 
 1. A linear layer with float32 input becomes one operator that reads the codes. If its input is rounded row by row the
    operator rounds it, to the same integers, and its sums over a group are exact.
-2. Any other low-bit weight is widened to float32 when the package is made, and its layer computes in float.
-3. What rule 1 does not treat is named with the reason.
+2. LSTM and GRU: see `inductor_low_bit_recurrent.py`.
+3. Any other low-bit weight is widened to float32 when the package is made, and its layer computes in float. It is named
+   with the reason.
 
 The weight is packed once, here, and lies in the package in its bits (three take four).
 """
@@ -13,11 +14,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
+from workers.graphs.calls import arguments
+from workers.graphs.inductor_low_bit_recurrent import (
+    RECURRENT,
+    cell_numbers,
+    cells_of,
+    recurrent_layers,
+    recurrent_refusal,
+)
 from workers.graphs.inductor_operators import SHIMS, linear
 from workers.graphs.inductor_packing import MOST_COLUMNS, PackedWeight, pack_weight
 from workers.graphs.low_bit import LowBitWeight, constant_node, dynamic_source, read_weight
@@ -84,7 +94,7 @@ def lower_low_bit(program: ExportedProgram, example: Sequence[torch.Tensor]) -> 
         example: as for `reexport`.
 
     Returns:
-        the program itself, and no operators, if it has no low-bit weight in a layer that rule 1 treats.
+        the program itself, and no operators, if it has no low-bit weight in a layer that has a kernel.
     """
     kernels = Kernels()
     if not has_low_bit_weights(program):
@@ -94,7 +104,8 @@ def lower_low_bit(program: ExportedProgram, example: Sequence[torch.Tensor]) -> 
     for name, node in list(_layers(module)):
         reason = _refusal(module, node)
         if reason is None:
-            kernels.tell(_lower_linear(module, node, kernels), name)
+            lower = _lower_recurrent if node.target in RECURRENT else _lower_linear
+            kernels.tell(lower(module, node, kernels), name)
         else:
             kernels.tell(f"widened to float32 ({reason})", name)
     if not kernels.operators:
@@ -119,6 +130,8 @@ def _layers(module: GraphModule) -> Iterator[tuple[str, Node]]:
 
 def _refusal(module: GraphModule, node: Node) -> str | None:
     """Why a layer gets no kernel; `None`: it gets one."""
+    if node.target in RECURRENT:
+        return recurrent_refusal(module, node) or _input_refusal(node.args[0])
     if node.target is not aten.linear.default:
         return f"no kernel for {str(node.target).removeprefix('aten.').partition('.')[0]}"
     weight = read_weight(module, node.args[1])
@@ -143,19 +156,60 @@ def _lower_linear(module: GraphModule, node: Node, kernels: Kernels) -> str:
     source = dynamic_source(node.args[0])
     weight = read_weight(module, node.args[1])
     assert weight is not None
-    packed = pack_weight(weight)
     rounded = source is not None
-    data = constant_node(module, _first(module), f"_{node.name}_packed", packed.data)
+    packed, data = _packed(module, node, "weight", weight, kernels, rounded)
     bias = node.args[2] if len(node.args) > 2 else None
-    arguments = (source or node.args[0], data, bias, *packed.numbers, int(rounded))
+    kernels.operators.add(linear)
+    _replace(module, node, linear, source or node.args[0], data, bias, *packed.numbers, int(rounded))
+    return _way({packed.bits}, rounded)
+
+
+def _lower_recurrent(module: GraphModule, node: Node, kernels: Kernels) -> str:
+    call, cells = arguments(node), cells_of(module, node)
+    source = dynamic_source(node.args[0])
+    assert cells is not None
+    rounded = source is not None
+    constants, numbers, bits = [], [], set()
+    for number, (inputs, state, *biases) in enumerate(cells):
+        pair = [
+            _packed(module, node, f"{kind}_{number}", weight, kernels, rounded)
+            for kind, weight in (("inputs", inputs), ("state", state))
+        ]
+        constants.append([data for _, data in pair] + biases)
+        numbers.append(cell_numbers(pair[0][0], pair[1][0]))
+        bits |= {packed.bits for packed, _ in pair}
+    states = call["hx"] if isinstance(call["hx"], (list, tuple)) else [call["hx"]]
+    options = {
+        "directions": 2 if call["bidirectional"] else 1,
+        "batch_first": call["batch_first"],
+        "rounded": rounded,
+    }
+    assert isinstance(node.target, torch._ops.OpOverload)
+    kernels.operators.add(RECURRENT[node.target])
+    _replace(module, node, recurrent_layers, source or node.args[0], list(states), constants, numbers, options)
+    return _way(bits, rounded) + (", state too" if rounded else "")
+
+
+def _packed(
+    module: GraphModule, node: Node, name: str, weight: LowBitWeight, kernels: Kernels, rounded: bool
+) -> tuple[PackedWeight, Node]:
+    """A weight as the kernels read it, and the node that reads it from the package."""
+    packed = pack_weight(weight)
+    kernels.add(packed, rounded)
+    return packed, constant_node(module, _first(module), f"_{node.name}_{name}", packed.data)
+
+
+def _replace(module: GraphModule, node: Node, function: Any, *values: Any) -> None:
     with module.graph.inserting_before(node):
-        new = module.graph.call_function(linear, arguments)
+        new = module.graph.call_function(function, values)
     new.meta["val"] = node.meta["val"]
     node.replace_all_uses_with(new)
     module.graph.erase_node(node)
-    kernels.operators.add(linear)
-    kernels.add(packed, rounded)
-    return f"computed in {packed.bits} bits, inputs {'int8 per row' if rounded else 'float32'}"
+
+
+def _way(bits: set[int], rounded: bool) -> str:
+    named = " and ".join(str(each) for each in sorted(bits))
+    return f"computed in {named} bits, inputs {'int8 per row' if rounded else 'float32'}"
 
 
 def _first(module: GraphModule) -> Node:

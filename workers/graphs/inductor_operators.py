@@ -7,37 +7,54 @@ package. Nothing of this has to be there where the package runs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.library import Library, register_fake
 
-__all__ = ["SHIMS", "Shim", "linear"]
+__all__ = ["SHIMS", "Shim", "gru", "linear", "lstm"]
 
 _LIBRARY = Library("burnish", "FRAGMENT")
-_LIBRARY.define(
-    "low_bit_linear(Tensor x, Tensor weight, Tensor? bias, int outputs, int columns, int bits, int group, "
-    "int has_zeros, int rounded) -> Tensor"
+_CELL = (
+    "Tensor input_weight, Tensor state_weight, Tensor? input_bias, Tensor? state_bias, int columns, int input_bits, "
+    "int input_group, int input_zeros, int hidden, int state_bits, int state_group, int state_zeros, int rounded, "
+    "int reversed"
 )
+_SCHEMAS = {
+    "low_bit_linear": (
+        "(Tensor x, Tensor weight, Tensor? bias, int outputs, int columns, int bits, int group, int has_zeros, "
+        "int rounded) -> Tensor"
+    ),
+    "low_bit_lstm": f"(Tensor x, Tensor state, Tensor cell, {_CELL}) -> (Tensor, Tensor, Tensor)",
+    "low_bit_gru": f"(Tensor x, Tensor state, {_CELL}) -> (Tensor, Tensor)",
+}
+for _name, _schema in _SCHEMAS.items():
+    _LIBRARY.define(_name + _schema)
 
 
 @register_fake("burnish::low_bit_linear", lib=_LIBRARY)  # type: ignore[untyped-decorator]  # torch
-def _linear(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    outputs: int,
-    columns: int,
-    bits: int,
-    group: int,
-    has_zeros: int,
-    rounded: int,
-) -> torch.Tensor:
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: object, outputs: int, columns: int, *_: int) -> torch.Tensor:
     torch._check(x.shape[-1] == columns)
     return x.new_empty((*x.shape[:-1], outputs))
 
 
+@register_fake("burnish::low_bit_lstm", lib=_LIBRARY)  # type: ignore[untyped-decorator]  # torch
+def _lstm(x: torch.Tensor, state: torch.Tensor, cell: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
+    return x.new_empty((*x.shape[:2], state.shape[1])), x.new_empty(state.shape), x.new_empty(cell.shape)
+
+
+@register_fake("burnish::low_bit_gru", lib=_LIBRARY)  # type: ignore[untyped-decorator]  # torch
+def _gru(x: torch.Tensor, state: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
+    return x.new_empty((*x.shape[:2], state.shape[1])), x.new_empty(state.shape)
+
+
 linear: torch._ops.OpOverload = torch.ops.burnish.low_bit_linear.default
 """`x` (…, columns) float32 times a packed weight (outputs, columns), transposed, plus the bias: (…, outputs)."""
+lstm: torch._ops.OpOverload = torch.ops.burnish.low_bit_lstm.default
+"""One layer in one direction: `x` (length, batch, columns), state and cell (batch, hidden); gives the outputs, the last
+state and the last cell."""
+gru: torch._ops.OpOverload = torch.ops.burnish.low_bit_gru.default
+"""As `lstm`, without a cell."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +66,17 @@ class Shim:
     declaration: str
 
 
+def _shim(name: str, file: str) -> Shim:
+    """The declaration follows from the schema, as Inductor writes its calls."""
+    types = {"Tensor": "AtenTensorHandle", "Tensor?": "AtenTensorHandle*", "int": "int64_t"}
+    arguments, results = _SCHEMAS[name][1:].split(") -> ")
+    parameters = [f"{types[kind]} {argument}" for kind, argument in (each.split() for each in arguments.split(", "))]
+    parameters += [f"AtenTensorHandle* result{number}" for number in range(results.count("Tensor"))]
+    return Shim(file, f"AOTITorchError aoti_torch_cpu_{name}({', '.join(parameters)})")
+
+
 SHIMS = {
-    linear: Shim(
-        "linear.cpp",
-        "AOTITorchError aoti_torch_cpu_low_bit_linear(AtenTensorHandle x, AtenTensorHandle weight, "
-        "AtenTensorHandle* bias, int64_t outputs, int64_t columns, int64_t bits, int64_t group, int64_t has_zeros, "
-        "int64_t rounded, AtenTensorHandle* result)",
-    ),
+    linear: _shim("low_bit_linear", "linear.cpp"),
+    lstm: _shim("low_bit_lstm", "recurrent.cpp"),
+    gru: _shim("low_bit_gru", "recurrent.cpp"),
 }

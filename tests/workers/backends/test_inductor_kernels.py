@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from workers.backends.kernels.library import compile_source
+from workers.graphs.inductor_low_bit_recurrent import cell_numbers
 from workers.graphs.inductor_packing import pack_weight
 from workers.graphs.low_bit import LowBitWeight, ops
 
@@ -25,23 +27,41 @@ ISAS = {
 
 
 class Kernel:
-    """A compiled library; its linear layer takes and gives tensors."""
+    """A compiled library, whose functions take and give tensors."""
 
     def __init__(self, path: Path) -> None:
-        self._linear = ctypes.CDLL(str(path)).aoti_torch_cpu_low_bit_linear
-        self._linear.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 6 + [ctypes.c_void_p]
+        self._library = ctypes.CDLL(str(path))
+
+    def call(self, name: str, results: int, *values: torch.Tensor | int | Optional) -> list[torch.Tensor]:
+        """Calls a C function as a package does."""
+        tensors = [each.tensor if isinstance(each, Optional) else each for each in values]
+        held = [each for each in tensors if isinstance(each, torch.Tensor)]
+        handles = iter(torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(held))  # type: ignore[attr-defined]
+        given: list[object] = []
+        for value, tensor in zip(values, tensors, strict=True):
+            if isinstance(tensor, torch.Tensor):
+                handle = ctypes.c_void_p(_address(next(handles)))
+                given.append(ctypes.byref(handle) if isinstance(value, Optional) else handle)
+            else:
+                given.append(None if tensor is None else ctypes.c_int64(tensor))
+        found = [ctypes.c_void_p() for _ in range(results)]
+        function = getattr(self._library, f"aoti_torch_cpu_low_bit_{name}")
+        assert function(*given, *(ctypes.byref(each) for each in found)) == 0
+        return [_tensor(each) for each in found]
 
     def linear(
         self, x: torch.Tensor, weight: LowBitWeight, bias: torch.Tensor | None = None, rounded: bool = True
     ) -> torch.Tensor:
         packed = pack_weight(weight)
-        tensors = [x, packed.data, *([] if bias is None else [bias])]
-        handles = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(tensors)  # type: ignore[attr-defined]
-        values = [_address(each) for each in handles]
-        optional = None if bias is None else ctypes.byref(ctypes.c_void_p(values[2]))
-        result = ctypes.c_void_p()
-        assert self._linear(values[0], values[1], optional, *packed.numbers, int(rounded), ctypes.byref(result)) == 0
-        return _tensor(result)
+        (found,) = self.call("linear", 1, x, packed.data, Optional(bias), *packed.numbers, int(rounded))
+        return found
+
+
+@dataclass
+class Optional:
+    """An argument that may be left out: the function takes a pointer to it."""
+
+    tensor: torch.Tensor | None
 
 
 def _address(capsule: object) -> int:
@@ -59,6 +79,14 @@ def _tensor(address: ctypes.c_void_p) -> torch.Tensor:
     return found
 
 
+def compiled(source: str, kinds: int, flags: Sequence[str], folder: Path) -> Kernel:
+    """The kernels of a source as a library that this process loads."""
+    path = folder / "kernels.so"
+    runtime = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu"]
+    compile_source(source, kinds, [*flags, "-DBURNISH_SHIM=", "-shared", "-o", str(path), *runtime])
+    return Kernel(path)
+
+
 def _has(isa: str) -> bool:
     return isa != "avx2" or torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 
@@ -66,10 +94,7 @@ def _has(isa: str) -> bool:
 @pytest.fixture(scope="module", params=[isa for isa in ISAS if _has(isa)])
 def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Kernel]:
     kinds, flags = ISAS[request.param]
-    path = tmp_path_factory.mktemp(request.param) / "kernels.so"
-    runtime = [f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu"]
-    compile_source("linear.cpp", kinds, [*flags, "-DBURNISH_SHIM=", "-shared", "-o", str(path), *runtime])
-    return request.param, Kernel(path)
+    return request.param, compiled("linear.cpp", kinds, flags, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(autouse=True)
@@ -210,3 +235,67 @@ def test_a_row_that_is_not_finite_gives_nan_and_touches_no_other(kernel: tuple[s
     found = library.linear(x, weight)
     assert found[1].isnan().all()
     assert torch.equal(found[::2], sound[::2])
+
+
+@pytest.fixture(scope="module", params=["native", "avx2", "portable"])
+def recurrent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernel:
+    if not _has(request.param):
+        pytest.skip("this processor has no AVX2")
+    flags = [*ISAS[request.param][1], "-O1"]
+    return compiled("recurrent.cpp", 0b000010, flags, tmp_path_factory.mktemp(f"recurrent_{request.param}"))
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+@pytest.mark.parametrize("batch", [1, 3, 18])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_recurrent_layer_rounds_its_state_at_each_step(
+    recurrent: Kernel, kind: str, batch: int, backwards: bool
+) -> None:
+    generator = torch.Generator().manual_seed(batch)
+    hidden, columns, gates = 37, 21, 4 if kind == "lstm" else 3
+    weights = [
+        random_weight(generator, gates * hidden, width, 4, group, zeros=True)
+        for width, group in ((columns, 16), (hidden, None))
+    ]
+    biases = [torch.randn(gates * hidden, generator=generator) for _ in range(2)]
+    x = torch.randn(5, batch, columns, generator=generator)
+    states = [torch.randn(batch, hidden, generator=generator) for _ in range(gates - 2)]
+    packed = [pack_weight(weight) for weight in weights]
+    torch.set_num_threads(2)
+    found = recurrent.call(
+        kind,
+        gates - 1,
+        x,
+        *states,
+        *(each.data for each in packed),
+        *(Optional(bias) for bias in biases),
+        *cell_numbers(*packed),
+        1,
+        int(backwards),
+    )
+    expected = _steps(x.flip(0) if backwards else x, states, weights, biases)
+    outputs = expected[0].flip(0) if backwards else expected[0]
+    for one, other in zip(found, [outputs, *expected[1:]], strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-3)  # a code may fall on the other side of a tie
+        assert (one - other).square().mean() < 1e-9
+
+
+def _steps(
+    x: torch.Tensor, states: list[torch.Tensor], weights: list[LowBitWeight], biases: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """What an LSTM or GRU gives if its inputs and its state are rounded at each step, in float64."""
+    h, *cell = (each.double() for each in states)
+    outputs = []
+    for step in x:
+        of_x = reference(step, weights[0], biases[0], rounded=True)
+        of_h = reference(h.float(), weights[1], biases[1], rounded=True)
+        if cell:
+            i, f, g, o = (of_x + of_h).chunk(4, -1)
+            cell = [f.sigmoid() * cell[0] + i.sigmoid() * g.tanh()]
+            h = o.sigmoid() * cell[0].tanh()
+        else:
+            (rx, zx, nx), (rh, zh, nh) = of_x.chunk(3, -1), of_h.chunk(3, -1)
+            n, z = (nx + (rx + rh).sigmoid() * nh).tanh(), (zx + zh).sigmoid()
+            h = n + z * (h - n)
+        outputs.append(h)
+    return [torch.stack(outputs), h, *cell]

@@ -25,7 +25,13 @@ from workers.backends.inductor import Inductor
 from workers.backends.kernels import library
 from workers.standalone.load_inductor import load
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
+pytestmark = [
+    pytest.mark.filterwarnings(warning)
+    for warning in (
+        *THIRD_PARTY,
+        "ignore:The tensor attributes .*_flat_weights:UserWarning",
+    )  # torch, of recurrent layers
+]
 
 
 class Mixed(nn.Module):
@@ -40,6 +46,21 @@ class Mixed(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.conv(x))
         return self.head(y + torch.relu(self.left(y)) * self.right(y)).transpose(1, 2)
+
+
+class Recurrent(nn.Module):
+    """Two layers in both directions, the batch first; one layer without biases, the steps first; and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(37, 20, 2, bidirectional=True, batch_first=True)
+        self.gru = nn.GRU(40, 33, bias=False)
+        self.head = nn.Linear(33, 9)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y, (state, cell) = self.lstm(x)
+        y, last = self.gru(y.transpose(0, 1))
+        return self.head(y), state, cell, last
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -144,15 +165,34 @@ def test_stock_torch_runs_the_package_with_nothing_of_ours_and_no_compiler(
     assert np.square(np.load(tmp_path / "y.npy") - expected).sum() < 1e-5 * np.square(expected).sum()
 
 
-def test_weights_alone_in_few_bits_are_computed_with_as_they_are_read(tmp_path: Path) -> None:
-    source = program(nn.Linear(70, 40), 3, 70, bits=2, group=16, dynamic=False)
-    lowered = lower(source, tmp_path, 8, 70)
-    assert lowered.notes[0].startswith("Computed in 2 bits, inputs float32: ")
-    x = random(7, 70)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportedProgram, Lowered]:
+    """Weights of few bits, inputs float."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Recurrent()
+    source = program(module, 3, 6, 37, bits=2, group=16, dynamic=False)
+    return source, lower(source, tmp_path_factory.mktemp("alone"), 8, 6, 37)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 33])
+def test_weights_alone_in_few_bits_are_computed_with_as_they_are_read(
+    alone: tuple[ExportedProgram, Lowered], batch: int
+) -> None:
+    source, lowered = alone
+    assert lowered.notes[0] == "Computed in 2 bits, inputs float32: lstm, gru, head."
+    x = random(batch, 6, 37)
     runner = load(str(lowered.path), threads=1)
-    (found,) = runner.arrays(runner.run(runner.prepare([x.numpy()])))
     with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(found), source.module()(x), rtol=1e-5, atol=1e-6)
+        expected = source.module()(x)
+    for found, other in zip(runner.arrays(runner.run(runner.prepare([x.numpy()]))), expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(found), other, rtol=1e-4, atol=2e-5)
+
+
+def test_a_recurrent_layer_with_one_float_matrix_is_named_and_left_alone() -> None:
+    source = program(nn.LSTM(16, 16, proj_size=8, batch_first=True), 3, 5, 16)
+    (reason,) = Inductor().requires(source, Target())
+    assert "projection" in reason
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

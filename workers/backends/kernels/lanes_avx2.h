@@ -92,12 +92,13 @@ inline Ints dot(Ints sum, Codes codes, const int8_t* four) {
   return {half_dot<BITS>(sum.low, codes.low, values), half_dot<BITS>(sum.high, codes.high, values)};
 }
 
-// One code of each output as a number.
-template <int BITS, int SHIFT>
-inline Floats code_at(Codes codes) {
+// One code of each output: the one that begins at bit `shift`.
+template <int BITS>
+inline Ints code_at(Codes codes, int shift) {
   const __m256i mask = _mm256_set1_epi32((1 << BITS) - 1);
-  return {_mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(codes.low, SHIFT), mask)),
-          _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(codes.high, SHIFT), mask))};
+  const __m128i count = _mm_cvtsi32_si128(shift);
+  return {_mm256_and_si256(_mm256_srl_epi32(codes.low, count), mask),
+          _mm256_and_si256(_mm256_srl_epi32(codes.high, count), mask)};
 }
 
 inline void prefetch(const uint8_t* at) { _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0); }

@@ -54,10 +54,10 @@ inline Ints dot(Ints sum, Codes codes, const int8_t* four) {
   return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(values));
 }
 
-// One code of each output as a number.
-template <int BITS, int SHIFT>
-inline Floats code_at(Codes codes) {
-  return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(codes, SHIFT), _mm512_set1_epi32((1 << BITS) - 1)));
+// One code of each output: the one that begins at bit `shift`.
+template <int BITS>
+inline Ints code_at(Codes codes, int shift) {
+  return _mm512_and_si512(_mm512_srl_epi32(codes, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32((1 << BITS) - 1));
 }
 
 inline void prefetch(const uint8_t* at) { _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0); }

@@ -73,12 +73,10 @@ inline Ints dot(Ints sum, Codes codes, const int8_t* four) {
   return sum;
 }
 
-// One code of each output as a number.
-template <int BITS, int SHIFT>
-inline Floats code_at(Codes codes) {
-  return each<float>([&](int i) {
-    return static_cast<float>((codes.at[4 * i + SHIFT / 8] >> (SHIFT % 8)) & ((1 << BITS) - 1));
-  });
+// One code of each output: the one that begins at bit `shift`.
+template <int BITS>
+inline Ints code_at(Codes codes, int shift) {
+  return each<int32_t>([&](int i) { return (codes.at[4 * i + shift / 8] >> (shift % 8)) & ((1 << BITS) - 1); });
 }
 
 inline void prefetch(const uint8_t*) {}

@@ -132,7 +132,7 @@ void tile(const Weight& weight, const Rounded& x, int64_t row, int64_t panel, fl
     }
 }
 
-// M float rows times P panels.
+// M float rows times P panels. A weight is made of its code in a register, and M rows share it.
 template <int BITS, int M, int P>
 void tile(const Weight& weight, const float* x, int64_t row, int64_t panel, float* out, const float* bias) {
   constexpr int PARTS = 8 / BITS;
@@ -140,36 +140,34 @@ void tile(const Weight& weight, const float* x, int64_t row, int64_t panel, floa
   const float* inputs = x + row * stored;
   Panel at[P];
   for (int p = 0; p < P; p++) at[p] = panel_at(weight, panel + p);
-  Floats total[M][P];
+  Floats sum[M][P];
   for (int m = 0; m < M; m++)
-    for (int p = 0; p < P; p++) total[m][p] = fill(0.f);
+    for (int p = 0; p < P; p++) sum[m][p] = fill(0.f);
   for (int64_t group = 0; group < groups; group++) {
-    Floats sum[M][P], zeros[P];
+    Floats scales[P], offsets[P];
     for (int p = 0; p < P; p++) {
-      zeros[p] = weight.has_zeros ? to_floats(load_bytes(at[p].zeros + group * LANES)) : fill(1 << (BITS - 1));
-      for (int m = 0; m < M; m++) sum[m][p] = fill(0.f);
+      scales[p] = load(at[p].scales + group * LANES);
+      const Floats zeros =
+          weight.has_zeros ? to_floats(load_bytes(at[p].zeros + group * LANES)) : fill(1 << (BITS - 1));
+      offsets[p] = sub(fill(0.f), mul(zeros, scales[p]));
     }
-    for (int64_t column = group * width; column < (group + 1) * width; column += 4 * PARTS)
-      unrolled<P>([&](auto p) {
-        const Codes codes = load_codes(at[p].codes + column * LANES * BITS / 8);
-        unrolled<PARTS>([&](auto number) {
-          unrolled<4>([&](auto byte) {
-            const Floats value = sub(code_at<BITS, 8 * byte + BITS * number>(codes), zeros[p]);
-            unrolled<M>([&](auto m) {
-              const Floats input = fill(inputs[m * stored + column + 4 * number + byte]);
-              sum[m][p] = multiply_add(input, value, sum[m][p]);
-            });
+    for (int64_t column = group * width; column < (group + 1) * width; column += 4 * PARTS) {
+      Codes codes[P];
+      for (int p = 0; p < P; p++) codes[p] = load_codes(at[p].codes + column * LANES * BITS / 8);
+#pragma GCC unroll 1  // else the compiler makes all weights first, and runs out of registers
+      for (int which = 0; which < 4 * PARTS; which++)
+        unrolled<P>([&](auto p) {
+          const Ints code = code_at<BITS>(codes[p], which % 4 * 8 + which / 4 * BITS);
+          const Floats value = multiply_add(to_floats(code), scales[p], offsets[p]);
+          unrolled<M>([&](auto m) {
+            sum[m][p] = multiply_add(fill(inputs[m * stored + column + which]), value, sum[m][p]);
           });
         });
-      });
-    for (int p = 0; p < P; p++) {
-      const Floats scales = load(at[p].scales + group * LANES);
-      for (int m = 0; m < M; m++) total[m][p] = multiply_add(sum[m][p], scales, total[m][p]);
     }
   }
   for (int m = 0; m < M; m++)
     for (int p = 0; p < P; p++)
-      put(out + (row + m) * weight.outputs, weight, panel + p, total[m][p], bias);
+      put(out + (row + m) * weight.outputs, weight, panel + p, sum[m][p], bias);
 }
 
 // M rows times the panels from `first` to `last`, P at a time as long as there are P.

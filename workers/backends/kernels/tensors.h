@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "product.h"
+
 // What a package calls is no business of others; tests call it from outside.
 #ifndef BURNISH_SHIM
 #define BURNISH_SHIM __attribute__((visibility("hidden")))
@@ -23,6 +25,11 @@ inline void* data_of(AtenTensorHandle tensor) {
   void* data;
   check(aoti_torch_get_data_ptr(tensor, &data));
   return data;
+}
+
+inline Weight weight_of(AtenTensorHandle data, int64_t outputs, int64_t columns, int64_t bits, int64_t group,
+                        int64_t has_zeros) {
+  return {static_cast<const uint8_t*>(data_of(data)), outputs, columns, group, static_cast<int>(bits), has_zeros != 0};
 }
 
 inline const float* floats_of(AtenTensorHandle* optional) {
