@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
 
 from burnish.errors import InternalError
-from storage import computations, jobs
+from storage import bindings, computations, jobs
 from storage.blobs import open_store
 from storage.database import Database, Transaction
 from storage.records import Computation
@@ -150,20 +150,21 @@ def test_a_job_that_nobody_was_told_of_is_found_out(scene: Scene) -> None:
     assert any("an order was taken twice" in found for found in _check(scene, accepted[1:]))
 
 
+def _unfenced(tx: Transaction, key: str, attempt: int) -> tuple[Computation | None, Mapping[str, str]]:
+    return computations.get(tx, key), bindings.states_of(tx, key)
+
+
 def test_without_the_fence_a_stale_attempt_commits_and_is_found_out(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine itself with its fence taken out: the attempt's number is not looked at."""
-
-    def unfenced(tx: Transaction, key: str, attempt: int) -> Computation | None:
-        return computations.get(tx, key)
 
     first = scene.ready(KEY)
     stale = scene.won(KEY).attempt
     scene.clock.pass_(scene.ttl + 1)
     scene.reap()
     newest = scene.won(KEY).attempt
-    monkeypatch.setattr(computations, "_held", unfenced)
+    monkeypatch.setattr(computations, "_held", _unfenced)
     assert scene.commit(stale, KEY) == [first]
     with pytest.raises(InternalError):  # a second hedge: what a computation made is noted once
         scene.commit(newest, KEY)
@@ -179,7 +180,7 @@ def test_without_the_fence_two_jobs_can_get_two_results_of_one_step(
     scene.clock.pass_(scene.ttl + 1)
     scene.reap()
     newest = scene.won(KEY).attempt
-    monkeypatch.setattr(computations, "_held", lambda tx, key, attempt: computations.get(tx, key))
+    monkeypatch.setattr(computations, "_held", _unfenced)
     scene.commit(stale, KEY)
     _finish(scene, first)
     with scene.database.begin() as tx:  # as if its cache entry had not been there either
