@@ -242,7 +242,7 @@ def recurrent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if not _has(request.param):
         pytest.skip("this processor has no AVX2")
     flags = [*ISAS[request.param][1], "-O1"]
-    return compiled("recurrent.cpp", 0b000010, flags, tmp_path_factory.mktemp(f"recurrent_{request.param}"))
+    return compiled("recurrent.cpp", 0b010010, flags, tmp_path_factory.mktemp(f"recurrent_{request.param}"))
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
@@ -278,6 +278,19 @@ def test_a_recurrent_layer_rounds_its_state_at_each_step(
     for one, other in zip(found, [outputs, *expected[1:]], strict=True):
         torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-3)  # a code may fall on the other side of a tie
         assert (one - other).square().mean() < 1e-9
+
+
+@pytest.mark.parametrize("rounded", [0, 1])
+def test_a_sample_that_is_not_a_number_stays_so_and_touches_no_other(recurrent: Kernel, rounded: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    packed = [pack_weight(random_weight(generator, 80, 20, 4, None, zeros=False)) for _ in range(2)]
+    x, state = torch.randn(3, 2, 20, generator=generator), torch.zeros(2, 20)
+    x[1, 0, 5] = math.nan
+    rest = (packed[0].data, packed[1].data, Optional(None), Optional(None), *cell_numbers(*packed), rounded, 0)
+    outputs, _, _ = recurrent.call("lstm", 3, x, state, state, *rest)
+    assert outputs[1:, 0].isnan().all()
+    assert outputs[0].isfinite().all()
+    assert outputs[:, 1].isfinite().all()
 
 
 def _steps(

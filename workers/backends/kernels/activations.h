@@ -6,7 +6,7 @@ namespace burnish {
 
 // 2^n · e^r with |r| ≤ ln 2 / 2, where the series needs seven terms.
 inline Floats exponential(Floats x) {
-  x = smaller(greater(x, fill(-87.f)), fill(87.f));
+  x = smaller(fill(87.f), greater(fill(-87.f), x));  // in this order NaN stays NaN
   const Floats n = nearest(mul(x, fill(1.44269504f)));
   const Floats r = multiply_add(n, fill(-0.693145752f), x), rest = multiply_add(n, fill(-1.42860677e-6f), r);
   Floats sum = fill(1.f / 5040);
