@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import event
 
 from benchmarks.history_rows import PER_JOB, grow
-from storage import blob_uses, computations, datasets, events, idempotency, jobs, models, nearest, steps, workers
+from storage import blob_uses, computations, datasets, events, idempotency, jobs, models, nearest, ready, steps, workers
 from storage.database import Database, Transaction
 from storage.figures import figures
 from storage.steps import PlannedStep
@@ -115,7 +115,7 @@ def _calls(live: list[str], size: int) -> dict[str, Callable[[Transaction], obje
 
     return {
         "claim and release": claimed,
-        "due": lambda tx: computations.due(tx, 100, 0.0),
+        "due": lambda tx: ready.due(tx, 100, 0.0),
         "reap": computations.reap,
         "unplanned": lambda tx: jobs.unplanned(tx, 100),
         "stuck": lambda tx: jobs.stuck(tx, 100),

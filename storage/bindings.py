@@ -51,6 +51,8 @@ class Wish(NamedTuple):
 
     created_at: float
     priority: int
+    position: int
+    """Of its step in its plan."""
 
 
 class Held(NamedTuple):
@@ -143,13 +145,13 @@ def wanted(tx: Transaction, key: str) -> bool:
 
 
 def wishes(tx: Transaction, key: str) -> list[Wish]:
-    """Age and priority of the running jobs that wait for this computation."""
+    """Age, priority and place in the plan, of the running jobs that wait for this computation."""
     waiting = (
-        select(jobs.c.created_at, jobs.c.priority)
+        select(jobs.c.created_at, jobs.c.priority, steps.c.position)
         .join(steps, jobs.c.id == steps.c.job_id)
         .where(steps.c.key == key, steps.c.state.in_(("ready", "leased")), jobs.c.state == "running")
     )
-    return [Wish(row.created_at, row.priority) for row in tx.execute(waiting)]
+    return [Wish(row.created_at, row.priority, row.position) for row in tx.execute(waiting)]
 
 
 def jobs_of(tx: Transaction, key: str, *, state: str) -> list[str]:

@@ -29,20 +29,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from sqlalchemy import bindparam, literal, or_, select, update
+from sqlalchemy import bindparam, literal, select, update
 
 from burnish.errors import InternalError, WorkerLost
 from storage import bindings, counters, events, products
 from storage.database import Transaction
 from storage.records import Claim, Computation, ComputationState, from_row
 from storage.tables import computations
-from storage.turns import present_priority, turn
+from storage.turns import turn
 
 __all__ = [
     "IS_READY",
-    "Due",
     "abandon",
     "arm",
     "cancelled",
@@ -50,7 +49,6 @@ __all__ = [
     "commit",
     "disown",
     "done",
-    "due",
     "evict",
     "fail",
     "get",
@@ -79,23 +77,6 @@ _MOVE = update(computations).where(
     computations.c.attempt == bindparam("seen_attempt"),
     computations.c.lease_until.is_not_distinct_from(bindparam("seen_lease", type_=computations.c.lease_until.type)),
 )
-_DUE = (
-    select(computations.c.key, computations.c.queue, computations.c.turn)
-    .where(IS_READY, computations.c.run_after <= bindparam("now"))
-    .where(or_(computations.c.dispatched_at.is_(None), computations.c.dispatched_at < bindparam("rung")))
-    .order_by(computations.c.turn)
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True, key_share=True)
-)
-
-
-class Due(NamedTuple):
-    """A ready computation whose doorbell is to be rung."""
-
-    key: str
-    queue: str
-    priority: int
-    """The present one: it grows more urgent with waiting."""
 
 
 def get(tx: Transaction, key: str) -> Computation | None:
@@ -123,6 +104,7 @@ def arm(
     alone: bool,
     priority: int,
     since: float | None = None,
+    position: int = 0,
 ) -> tuple[Computation, ComputationState | None]:
     """Makes sure that the key is computed, being computed, or ready to be; the row stays locked.
 
@@ -131,12 +113,13 @@ def arm(
 
     Args:
         since: when the job began to wait (`storage/turns.py`); by default now.
+        position: of the step in the job's plan.
 
     Returns:
         How it stands now, and in which state it was before; `None` if there was no such row.
     """
     fixed = {"key": key, "op": op, "spec": dict(spec), "inputs": dict(inputs), "key_parts": dict(key_parts)}
-    wish = {"priority": priority, "turn": turn(tx.now if since is None else since, priority)}
+    wish = {"priority": priority, "turn": turn(tx.now if since is None else since, priority, position)}
     place = {"queue": queue, "environment": environment, "alone": alone, **wish}
     start: dict[str, Any] = {**_READY, "failures": 0, "reasons": [], "error": None, "run_after": tx.now}
     created = {"attempt": 0, "max_attempts": MAX_ATTEMPTS, "created_at": tx.now}
@@ -345,17 +328,6 @@ def evict(tx: Transaction, key: str) -> bool:
         return False
     products.drop(tx, key)
     return True
-
-
-def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
-    """Ready computations whose doorbell was not rung within `redispatch` seconds, in the order of their turns; they
-    count as rung from now on, so publish them after the commit."""
-    ready = tx.execute(_DUE, {"now": tx.now, "rung": tx.now - redispatch, "most": limit})
-    found = [Due(row.key, row.queue, present_priority(row.turn, tx.now)) for row in ready]
-    if found:
-        rung = update(computations).where(computations.c.key.in_([each.key for each in found]))
-        tx.execute(rung.values(dispatched_at=tx.now))
-    return found
 
 
 def _leased(tx: Transaction, worker: str, ttl: float) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def bind(
         since = tx.execute(select(jobs.c.created_at).where(jobs.c.id == step.job_id)).scalar_one()
     found, before = computations.arm(
         tx, key, op=step.op, spec=spec, inputs=inputs, key_parts=key_parts, queue=queue, environment=environment,
-        alone=alone, priority=priority, since=since,
+        alone=alone, priority=priority, since=since, position=step.position,
     )  # fmt: skip
     hit = found.state == "done"
     tx.count("cache_hits" if hit else "cache_misses")

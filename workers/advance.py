@@ -70,7 +70,7 @@ def _or_fail(tx: Transaction, job_id: str, work: Callable[[], None]) -> None:
 def advance(tx: Transaction, job_id: str, keys: KeyMaker) -> None:
     """Takes a running job as far as it goes; does nothing to a job in any other state. Safe to call at any time.
 
-    What became ready is found by `storage.computations.due` after the commit.
+    What became ready is found by `storage.ready.due` after the commit.
     """
     job = jobs.lock(tx, job_id)
     if job.state != "running":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from burnish.errors import Unavailable
 from burnish.recipe import JobSpec
-from storage import computations, jobs, succession
+from storage import jobs, ready, succession
 from storage.database import Database, Transaction
 from storage.doorbell import Doorbell
 from storage.succession import Found, Taker
@@ -30,7 +30,7 @@ def ring_steps(database: Database, doorbell: Doorbell, redispatch: float = REDIS
         False if the broker did not take it all: ring again, with `redispatch=0`, once it is back.
     """
     with database.begin() as tx:
-        due = computations.due(tx, AT_ONCE, redispatch)
+        due = ready.due(tx, AT_ONCE, redispatch)
     return ring(doorbell, due)
 
 
@@ -39,7 +39,7 @@ class Following:
     """What a worker whose slot comes free finds."""
 
     found: Found
-    due: list[computations.Due]
+    due: list[ready.Due]
     """Whose doorbells are to be rung once the transaction is committed."""
 
 
@@ -51,7 +51,7 @@ def following(tx: Transaction, taker: Taker | None) -> Following:
     doorbell that was rung for the step before finds it taken.
     """
     found = succession.take_next(tx, taker) if taker else Found(None, None)
-    return Following(found, computations.due(tx, AT_ONCE, REDISPATCH))
+    return Following(found, ready.due(tx, AT_ONCE, REDISPATCH))
 
 
 def ring_jobs(database: Database, doorbell: Doorbell, redispatch: float = REDISPATCH) -> bool:
@@ -68,7 +68,7 @@ def ring_jobs(database: Database, doorbell: Doorbell, redispatch: float = REDISP
     return True
 
 
-def ring(doorbell: Doorbell, due: Iterable[computations.Due]) -> bool:
+def ring(doorbell: Doorbell, due: Iterable[ready.Due]) -> bool:
     """Publishes these. False if the broker did not take them all."""
     try:
         for each in due:

@@ -21,7 +21,7 @@ from burnish.errors import BurnishError, InternalError, NotFound, ResourceError
 from burnish.logs import about
 from burnish.settings import Settings
 from burnish.trace import Trace
-from storage import blob_index, computations, jobs, steps, succession
+from storage import blob_index, computations, jobs, ready, steps, succession
 from storage.blob_index import Hold
 from storage.blobs import Blob, BlobStore
 from storage.database import Database, Transaction
@@ -84,7 +84,7 @@ class Runner:
         try:
             with self._database.begin() as tx, about(**about_job(jobs.get(tx, job_id))):
                 take_up(tx, job_id, self._keys)
-                due = computations.due(tx, AT_ONCE, REDISPATCH)
+                due = ready.due(tx, AT_ONCE, REDISPATCH)
         except NotFound:
             logger.info("Doorbell for job %s, which does not exist", job_id)
             return

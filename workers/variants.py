@@ -34,9 +34,9 @@ class Variant:
 
 
 def of_recipe(recipe: Recipe) -> tuple[Variant, ...]:
-    """The variants of a recipe with passes, the one that changes least first."""
+    """The variants of a recipe with passes, the one with the longest way first: steps run in the order of their plan."""
     passes = "+".join(settings.name for settings in recipe.passes)
-    return Variant(AS_IS, (), asked=False), Variant(passes, recipe.passes, asked=True)
+    return Variant(passes, recipe.passes, asked=True), Variant(AS_IS, (), asked=False)
 
 
 def searched(*passes: PassSettings) -> Variant:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from burnish.errors import BurnishError, InternalError
-from storage import computations, datasets, events, jobs, models, steps
+from storage import computations, datasets, events, jobs, models, ready, steps
 from storage.database import Database
 from storage.records import Claim, Computation, Dataset, Event, Job, Model, Step
 from storage.steps import PlannedStep
@@ -138,7 +138,7 @@ class Scene:
 
     def due(self, *, limit: int = 100, redispatch: float = 60.0) -> list[str]:
         with self.database.begin() as tx:
-            return [due.key for due in computations.due(tx, limit, redispatch)]
+            return [due.key for due in ready.due(tx, limit, redispatch)]
 
     def cancel(self, job_id: str) -> Job:
         with self.database.begin() as tx:

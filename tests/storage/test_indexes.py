@@ -22,6 +22,7 @@ from storage import (
     idempotency,
     jobs,
     models,
+    ready,
     removal,
     schedules,
     steps,
@@ -33,7 +34,7 @@ from storage.figures import figures
 from tests.storage.scene import Clock
 
 CALLS: dict[str, Callable[[Transaction], object]] = {
-    "due": lambda tx: computations.due(tx, 10, 60.0),
+    "due": lambda tx: ready.due(tx, 10, 60.0),
     "reap": computations.reap,
     "unplanned": lambda tx: jobs.unplanned(tx, 10),
     "stuck": lambda tx: jobs.stuck(tx, 10),
@@ -110,6 +111,6 @@ def test_a_query_searches_an_index(database: Database, plans: list[str], name: s
 
 def test_the_queue_is_read_in_the_order_of_its_index(database: Database, plans: list[str]) -> None:
     with database.begin() as tx:
-        computations.due(tx, 10, 60.0)
+        ready.due(tx, 10, 60.0)
     assert "ix_computations_due" in plans[0]
     assert not any("TEMP B-TREE" in line for line in plans)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from burnish.errors import Conflict, NotFound
-from storage import computations, jobs
+from storage import jobs, ready
 from storage.turns import AGEING, present_priority, turn
 from tests.storage.scene import Clock, Scene, chain
 
@@ -18,7 +18,7 @@ def _prioritize(scene: Scene, job_id: str, priority: int) -> None:
 def _priorities(scene: Scene) -> list[int]:
     """With which the doorbells of what is due are rung."""
     with scene.database.begin() as tx:
-        return [each.priority for each in computations.due(tx, 10, 0.0)]
+        return [each.priority for each in ready.due(tx, 10, 0.0)]
 
 
 def test_what_is_more_urgent_comes_first_and_of_two_alike_the_older(scene: Scene, clock: Clock) -> None:
@@ -64,6 +64,15 @@ def test_a_later_step_of_a_job_keeps_the_time_that_the_job_has_waited(scene: Sce
     assert scene.due() == ["of the old", "new"]
 
 
+def test_of_one_job_the_steps_go_in_the_order_of_the_plan(scene: Scene) -> None:
+    job_id = scene.running(*chain("capture", "prune", "distill"), priority=5)
+    for step, key in (("distill", "a"), ("capture", "c"), ("prune", "b")):
+        scene.bind(job_id, step, key)
+    assert scene.due() == ["c", "b", "a"]
+    _prioritize(scene, job_id, 0)
+    assert scene.due() == ["c", "b", "a"]
+
+
 def test_the_order_of_planning_ages_too(scene: Scene, clock: Clock) -> None:
     patient = scene.queued(priority=9)
     clock.pass_(4.5 * AGEING)
@@ -77,6 +86,7 @@ def test_a_turn_is_a_priority_that_grows() -> None:
     assert present_priority(turn(100.0, 3), 100.0 + 2.5 * AGEING) == 1
     assert present_priority(turn(100.0, 3), 100.0 + 50 * AGEING) == 0
     assert present_priority(turn(100.0, 9), 0.0) == 9
+    assert present_priority(turn(100.0, 3, position=50), 100.0) == 3
 
 
 def test_a_queued_job_can_be_hurried(scene: Scene) -> None:

@@ -64,7 +64,7 @@ def test_the_last_step_ends_the_job_with_its_verdict(scene: Scene) -> None:
     assert job.state == "succeeded"
     assert job.verdict is not None
     names = [each["name"] for each in job.verdict["candidates"]]
-    assert names == ["eager", "compiled", "as-is@inductor", "quantize@inductor"]
+    assert names == ["eager", "compiled", "quantize@inductor", "as-is@inductor"]
     assert job.verdict["candidates"][3]["artifact"]["name"] == "model.bin"
 
 

@@ -169,7 +169,7 @@ def test_a_proven_challenger_becomes_the_champion(ring: Ring) -> None:
     assert verdict is not None
     assert verdict["chosen"] == "quantize@onnxruntime"
     names = [each["name"] for each in verdict["candidates"]]
-    assert names == ["eager", "compiled", "as-is@onnxruntime", "quantize@onnxruntime", "champion@onnxruntime"]
+    assert names == ["eager", "compiled", "quantize@onnxruntime", "as-is@onnxruntime", "champion@onnxruntime"]
 
 
 def test_one_that_is_not_proven_faster_leaves_the_champion_and_the_reason(ring: Ring) -> None:

@@ -33,8 +33,8 @@ def test_a_recipe_becomes_a_chain_of_its_passes_beside_the_program_as_it_is() ->
     steps = _plan(_passes({"prune": {"ratio": 0.3}}, "distill", "quantize"))
     assert list(steps) == [
         "capture", "split", "profile", "preflight",
-        "as-is/lower@onnxruntime", "as-is/verify@onnxruntime",
         "prune", "distill", "quantize", "lower@onnxruntime", "verify@onnxruntime",
+        "as-is/lower@onnxruntime", "as-is/verify@onnxruntime",
         "measure",
     ]  # fmt: skip
     assert steps["prune"].spec["inputs"]["program"] == "capture.program"
@@ -57,7 +57,7 @@ def test_every_step_comes_after_all_it_reads_from() -> None:
 def test_every_backend_of_auto_is_tried_for_every_variant() -> None:
     steps = _plan(_passes("quantize", backend="auto"))
     lowered = [name for name in steps if "lower@" in name]
-    assert lowered == [f"{prefix}lower@{backend}" for prefix in ("as-is/", "") for backend in Target().backends]
+    assert lowered == [f"{prefix}lower@{backend}" for prefix in ("", "as-is/") for backend in Target().backends]
 
 
 def test_a_pass_that_comes_twice_has_a_number() -> None:
@@ -99,7 +99,7 @@ def test_the_model_and_the_dataset_enter_by_digest() -> None:
 def test_the_measurement_takes_every_contender_that_did_not_drop_out() -> None:
     measure = _plan(_passes("quantize", backend="auto"))["measure"].spec
     names = [each["name"] for each in measure["settings"]["contenders"]]
-    assert names == [f"{variant}@{backend}" for variant in ("as-is", "quantize") for backend in Target().backends]
+    assert names == [f"{variant}@{backend}" for variant in ("quantize", "as-is") for backend in Target().backends]
     assert set(measure["optional"]) == {f"artifact.{name}" for name in names}
     assert measure["unless"]["artifact.quantize@inductor"] == "verify@inductor"
     assert measure["inputs"]["artifact.as-is@inductor"] == "as-is/lower@inductor.artifact"

@@ -11,7 +11,7 @@ extern "C" BURNISH_SHIM AOTITorchError aoti_torch_cpu_low_bit_linear(
     const Rows rows(x, rounded ? columns : packed.stored());
     sizes.back() = outputs;
     *result = new_floats(sizes);
-    multiply_all(packed, rows, rounded != 0, static_cast<float*>(data_of(*result)), floats_of(bias));
+    multiply_all(packed, rows, 0, rows.count(), rounded != 0, static_cast<float*>(data_of(*result)), floats_of(bias));
     return AOTI_TORCH_SUCCESS;
   } catch (const std::exception&) {
     return AOTI_TORCH_FAILURE;

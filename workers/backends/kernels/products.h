@@ -27,10 +27,12 @@ void multiply_rounded(const Weight& weight, int64_t count, const Row& row, float
   multiply_all(weight, rows.view(), count, out, bias);
 }
 
-inline void multiply_all(const Weight& weight, const Rows& x, bool rounded, float* out, const float* bias) {
-  if (x.count() == 0) return;
-  if (!rounded) return multiply_all(weight, x.data(), x.count(), out, bias);
-  multiply_rounded(weight, x.count(), [&](int64_t number) { return x.row(number); }, out, bias);
+// `count` rows of `x` from the row `first` on.
+inline void multiply_all(const Weight& weight, const Rows& x, int64_t first, int64_t count, bool rounded, float* out,
+                         const float* bias) {
+  if (count == 0) return;
+  if (!rounded) return multiply_all(weight, x.row(first), count, out, bias);
+  multiply_rounded(weight, count, [&](int64_t number) { return x.row(first + number); }, out, bias);
 }
 
 }  // namespace burnish

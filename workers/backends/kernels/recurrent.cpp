@@ -1,6 +1,6 @@
 // One layer of an LSTM or a GRU in one direction, with matrices of few bits: all its steps in one call.
 //
-// The products of the whole sequence come first, then step by step those of the state. With rounded inputs the state is
+// The products of the inputs come first for as many steps as stay in the cache, then step by step those of the state. With rounded inputs the state is
 // rounded at each step, too, every row with its own range. A batch of many samples is cut among the threads; of few
 // samples the matrix is.
 #include "activations.h"
@@ -8,7 +8,8 @@
 
 namespace burnish {
 
-constexpr int64_t SAMPLES = 4;  // that are worth a thread
+constexpr int64_t SAMPLES = 4;          // that are worth a thread
+constexpr int64_t HELD = 512 * 1024;    // bytes of the inputs' products at a time
 
 struct Sequence {
   int64_t length, batch, hidden;
@@ -109,11 +110,19 @@ void recur(AtenTensorHandle x, const Weight& inputs, const Weight& states, const
   const std::vector<int64_t> sizes = sizes_of(x);
   const Sequence size{sizes[0], sizes[1], states.columns, reversed, rounded};
   *result = new_floats({size.length, size.batch, size.hidden});
+  float* out = static_cast<float*>(data_of(*result));
   const Rows rows(x, rounded ? inputs.columns : inputs.stored());
-  const std::unique_ptr<float[]> gates(new float[size.length * size.batch * inputs.outputs]);
-  multiply_all(inputs, rows, rounded, gates.get(), input_bias);
-  walk(size, states, gates.get(), state_bias, static_cast<float*>(data_of(state)),
-       cell ? static_cast<float*>(data_of(cell)) : nullptr, static_cast<float*>(data_of(*result)), units);
+  const int64_t step = size.batch * inputs.outputs;
+  const int64_t most = std::clamp<int64_t>(HELD / 4 / std::max<int64_t>(step, 1), 1, std::max<int64_t>(size.length, 1));
+  const std::unique_ptr<float[]> gates(new float[most * step]);
+  for (int64_t done = 0; done < size.length; done += most) {
+    Sequence part = size;
+    part.length = std::min(most, size.length - done);
+    const int64_t first = reversed ? size.length - done - part.length : done;
+    multiply_all(inputs, rows, first * size.batch, part.length * size.batch, rounded, gates.get(), input_bias);
+    walk(part, states, gates.get(), state_bias, static_cast<float*>(data_of(state)),
+         cell ? static_cast<float*>(data_of(cell)) : nullptr, out + first * size.batch * size.hidden, units);
+  }
 }
 
 }  // namespace burnish
