@@ -276,8 +276,10 @@ def test_a_recurrent_layer_rounds_its_state_at_each_step(
     expected = _steps(x.flip(0) if backwards else x, states, weights, biases)
     outputs = expected[0].flip(0) if backwards else expected[0]
     for one, other in zip(found, [outputs, *expected[1:]], strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-3)  # a code may fall on the other side of a tie
-        assert (one - other).square().mean() < 1e-9
+        # A code of the state may fall on the other side of a tie, and be off by one of 256 levels, once in a while.
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=2e-2)
+        assert (one - other).square().mean() < 1e-7
+        assert ((one - other).abs() > 1e-4).double().mean() < 0.02
 
 
 @pytest.mark.parametrize("rounded", [0, 1])
