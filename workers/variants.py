@@ -34,7 +34,7 @@ class Variant:
 
 
 def of_recipe(recipe: Recipe) -> tuple[Variant, ...]:
-    """The variants of a recipe with passes, the one with the longest way first: steps run in the order of their plan."""
+    """The variants of a recipe with passes, the one with the longest way first: its steps go first."""
     passes = "+".join(settings.name for settings in recipe.passes)
     return Variant(passes, recipe.passes, asked=True), Variant(AS_IS, (), asked=False)
 

@@ -138,7 +138,9 @@ def test_two_of_four_inputs_are_zero(method: str) -> None:
         fours = tensor.movedim(1, -1).reshape(-1, 4)
         assert ((fours == 0).sum(1) == 2).all()
     assert treatment(applied, "head")[0] == "2 of 4 zero"
-    assert "sparse tensor cores of CUDA from Ampere on by `inductor`, if half precision" in treatment(applied, "head")[1]
+    assert (
+        "sparse tensor cores of CUDA from Ampere on by `inductor`, if half precision" in treatment(applied, "head")[1]
+    )
 
 
 def test_layers_that_two_of_four_does_not_fit_are_left_alone() -> None:
