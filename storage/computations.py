@@ -33,9 +33,11 @@ from typing import Any, Literal
 
 from sqlalchemy import bindparam, literal, select, update
 
-from burnish.errors import InternalError, WorkerLost
+from burnish.errors import InternalError
 from storage import bindings, counters, events, products
+from storage.computation_rows import held, locked, move
 from storage.database import Transaction
+from storage.reasons import counted_with, lost, reason_of
 from storage.records import Claim, Computation, ComputationState, from_row
 from storage.tables import computations
 from storage.turns import turn
@@ -69,14 +71,7 @@ _READY = {**_IDLE, "state": "ready", "worker": None, "dispatched_at": None, "pro
 _THIS = computations.c.key == bindparam("at")
 # Statements of the way that every step takes are made once; what an UPDATE sets are the columns among its values.
 _GET = select(computations).where(_THIS)
-_LOCK = _GET.with_for_update(key_share=True)
 _LEASE = update(computations).where(_THIS, IS_READY, computations.c.attempt == bindparam("before"))
-_MOVE = update(computations).where(
-    _THIS,
-    computations.c.state == bindparam("seen"),
-    computations.c.attempt == bindparam("seen_attempt"),
-    computations.c.lease_until.is_not_distinct_from(bindparam("seen_lease", type_=computations.c.lease_until.type)),
-)
 
 
 def get(tx: Transaction, key: str) -> Computation | None:
@@ -126,14 +121,14 @@ def arm(
     made = {**fixed, **place, **start, **created}
     if tx.insert_new(computations, made):
         return Computation(**_EMPTY | made), None
-    found = _locked(tx, key)
+    found = locked(tx, key)
     if found.state in ("failed", "canceled"):
-        _move(tx, found, **start, **wish, finished_at=None)
+        move(tx, found, **start, **wish, finished_at=None)
     elif found.state in ("ready", "leased") and (priority < found.priority or wish["turn"] < found.turn):
-        _move(tx, found, priority=min(priority, found.priority), turn=min(wish["turn"], found.turn))
+        move(tx, found, priority=min(priority, found.priority), turn=min(wish["turn"], found.turn))
     else:
         return found, found.state
-    return _locked(tx, key), found.state
+    return locked(tx, key), found.state
 
 
 def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: float) -> Claim | None:
@@ -148,13 +143,13 @@ def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: floa
         return None
     if found.state == "ready":
         return lease(tx, _seen_by_worker(found), worker=worker, ttl=ttl)
-    lost = _lost(found, tx.now)
-    counted = {**_counted(found, lost), "attempt": found.attempt + 1}
-    if not _move(tx, found, **_leased(tx, worker, ttl), **counted):
+    why = lost(found, tx.now)
+    counted = {**counted_with(found, why), "attempt": found.attempt + 1}
+    if not move(tx, found, **_leased(tx, worker, ttl), **counted):
         return None
     tx.count("lease_losses")
-    tx.count("step_retries", lost["error"]["class"])
-    bindings.spread(tx, key, "leased", "leased", "step.retry", lost)
+    tx.count("step_retries", why["error"]["class"])
+    bindings.spread(tx, key, "leased", "leased", "step.retry", why)
     bindings.spread(tx, key, "leased", "leased", "step.leased", {"worker": worker, "attempt": found.attempt + 1})
     return _seen_by_worker(replace(found, **counted))
 
@@ -214,9 +209,9 @@ def commit(
     Returns:
         Ids of the running jobs to advance, or `None` if the attempt was fenced off and nothing was written.
     """
-    found, states = _held(tx, key, attempt)
+    found, states = held(tx, key, attempt)
     made = {"outputs": dict(outputs), "report": dict(report), "seconds": seconds, "peak_memory": peak_memory}
-    if found is None or not _move(tx, found, **_IDLE, **made, state="done", progress=1.0, finished_at=tx.now):
+    if found is None or not move(tx, found, **_IDLE, **made, state="done", progress=1.0, finished_at=tx.now):
         return None
     products.note(tx, key, outputs.values())
     counters.observe(tx, "step_seconds", found.op, seconds)
@@ -242,22 +237,22 @@ def fail(
     Returns:
         Ids of the running jobs to advance (none if it is tried again), or `None` if the attempt was fenced off.
     """
-    found, states = _held(tx, key, attempt)
+    found, states = held(tx, key, attempt)
     if found is None:
         return None
     cost = {"seconds": seconds, "peak_memory": peak_memory}
-    return _end(tx, found, {**_reason(found, tx.now), **cost, "error": dict(error)}, retry_in, states, log)
+    return _end(tx, found, {**reason_of(found, tx.now), **cost, "error": dict(error)}, retry_in, states, log)
 
 
 def cancelled(tx: Transaction, key: str, attempt: int) -> bool:
     """Ends the lease of a computation that was stopped because `heartbeat` said so; false if it was fenced off."""
-    found, states = _held(tx, key, attempt)
+    found, states = held(tx, key, attempt)
     return found is not None and _stop(tx, found, states)
 
 
 def release(tx: Transaction, key: str, attempt: int) -> bool:
     """Gives the lease back unfinished because the worker drains; false if it was fenced off. Counts as no failure."""
-    found, states = _held(tx, key, attempt)
+    found, states = held(tx, key, attempt)
     return found is not None and _stop(tx, found, states)
 
 
@@ -269,13 +264,13 @@ def reap(tx: Transaction, limit: int = 100) -> list[str]:
     """
     lapsed = select(computations.c.key).where(_IS_LEASED, computations.c.lease_until < tx.now)
     keys = list(tx.execute(lapsed.order_by(computations.c.lease_until).limit(limit)).scalars())
-    held = bindings.lock(tx, keys).computations if keys else {}
+    rows = bindings.lock(tx, keys).computations if keys else {}
     advance: set[str] = set()
     for key in keys:
-        found = held.get(key)
+        found = rows.get(key)
         if found is not None and _lapsed(found, tx.now):
             tx.count("lease_losses")
-            advance.update(_end(tx, found, _lost(found, tx.now), 0.0, bindings.states_of(tx, key)))
+            advance.update(_end(tx, found, lost(found, tx.now), 0.0, bindings.states_of(tx, key)))
     return sorted(advance)
 
 
@@ -284,25 +279,25 @@ def abandon(tx: Transaction, key: str) -> bool:
 
     The caller holds its job's row, and has changed the state of it.
     """
-    found = _locked(tx, key)
+    found = locked(tx, key)
     if found.state not in ("ready", "leased") or bindings.wanted(tx, key):
         return False
     if found.state == "leased":
-        return _move(tx, found, cancel=True)
-    _move(tx, found, state="canceled", finished_at=tx.now)
+        return move(tx, found, cancel=True)
+    move(tx, found, state="canceled", finished_at=tx.now)
     return False
 
 
 def prioritize(tx: Transaction, key: str) -> None:
     """Puts a computation that is ready or leased where the running jobs that want it now would have it; its doorbell
     is rung anew. The caller holds one of those jobs, and has changed its priority."""
-    found = _locked(tx, key)
+    found = locked(tx, key)
     wishes = bindings.wishes(tx, key)
     if found.state not in ("ready", "leased") or not wishes:
         return
     place = {"priority": min(wish.priority for wish in wishes), "turn": min(turn(*wish) for wish in wishes)}
     if place != {"priority": found.priority, "turn": found.turn}:
-        _move(tx, found, **place, dispatched_at=None)
+        move(tx, found, **place, dispatched_at=None)
 
 
 def disown(tx: Transaction, digest: str, error: Mapping[str, Any]) -> int:
@@ -312,8 +307,8 @@ def disown(tx: Transaction, digest: str, error: Mapping[str, Any]) -> int:
     """
     count = 0
     for key in products.makers(tx, digest):
-        found = _locked(tx, key)
-        count += found.state == "done" and _move(tx, found, state="failed", outputs=None, error=dict(error))
+        found = locked(tx, key)
+        count += found.state == "done" and move(tx, found, state="failed", outputs=None, error=dict(error))
         products.drop(tx, key)
     return count
 
@@ -323,8 +318,8 @@ def evict(tx: Transaction, key: str) -> bool:
 
     The caller holds the row, and has made sure that nobody needs it (`storage/eviction.py`).
     """
-    found = _locked(tx, key)
-    if found.state != "done" or not _move(tx, found, state="canceled", outputs=None):
+    found = locked(tx, key)
+    if found.state != "done" or not move(tx, found, state="canceled", outputs=None):
         return False
     products.drop(tx, key)
     return True
@@ -353,40 +348,13 @@ def _lapsed(found: Computation, now: float) -> bool:
     return found.state == "leased" and found.lease_until is not None and found.lease_until < now
 
 
-def _locked(tx: Transaction, key: str) -> Computation:
-    return from_row(Computation, tx.execute(_LOCK, {"at": key}).one())
-
-
-def _held(tx: Transaction, key: str, attempt: int) -> tuple[Computation | None, Mapping[str, str]]:
-    """The computation, locked together with its jobs, if this attempt still has its lease; and the states of these."""
-    held = bindings.lock(tx, [key])
-    found = held.computations.get(key)
-    mine = found is not None and found.state == "leased" and found.attempt == attempt
-    return found if mine else None, held.jobs
-
-
-def _move(tx: Transaction, found: Computation, **values: Any) -> bool:
-    """The one UPDATE that every transition is: only from the state, attempt and lease that were seen."""
-    seen = {"at": found.key, "seen": found.state, "seen_attempt": found.attempt, "seen_lease": found.lease_until}
-    if tx.execute(_MOVE, {**seen, **values}).rowcount != 1:
-        return False
-    _count_ended(tx, found.state, found.queue, by=-1)
-    _count_ended(tx, values.get("state", found.state), found.queue)
-    return True
-
-
-def _count_ended(tx: Transaction, state: str, queue: str, by: int = 1) -> None:
-    if state in ("done", "failed", "canceled"):
-        tx.count("computations", state, queue, by=by)
-
-
 def _stop(tx: Transaction, found: Computation, states: Mapping[str, str]) -> bool:
     """leased → ready for whoever still wants it, else canceled. Counts as no failure."""
     if bindings.wanted(tx, found.key):
-        moved = _move(tx, found, **_READY, run_after=tx.now)
+        moved = move(tx, found, **_READY, run_after=tx.now)
         bindings.spread(tx, found.key, "leased", "ready", "step.ready", {"released": True})
     else:
-        moved = _move(tx, found, **_IDLE, state="canceled", finished_at=tx.now)
+        moved = move(tx, found, **_IDLE, state="canceled", finished_at=tx.now)
         bindings.spread(tx, found.key, "leased", "canceled", "step.canceled", {})
     _advance(tx, states)
     return moved
@@ -404,16 +372,16 @@ def _end(
     if found.cancel:
         _stop(tx, found, states)
         return []
-    counted = _counted(found, reason)
+    counted = counted_with(found, reason)
     if retry_in is not None and found.failures + 1 < found.max_attempts:
-        _move(tx, found, **_READY, **counted, run_after=tx.now + retry_in)
+        move(tx, found, **_READY, **counted, run_after=tx.now + retry_in)
         tx.count("step_retries", reason["error"]["class"])
         bindings.spread(tx, found.key, "leased", "ready", "step.retry", {**reason, "retry_in": retry_in}, log=log)
         _advance(tx, states)
         return []
     cost = {"seconds": reason.get("seconds"), "peak_memory": reason.get("peak_memory")}
     error = reason["error"]
-    _move(tx, found, **_IDLE, **counted, **cost, state="failed", error=error, finished_at=tx.now)
+    move(tx, found, **_IDLE, **counted, **cost, state="failed", error=error, finished_at=tx.now)
     bindings.spread(tx, found.key, "leased", "failed", "step.failed", reason, error=error, log=log)
     return _advance(tx, states)
 
@@ -422,24 +390,3 @@ def _advance(tx: Transaction, states: Mapping[str, str]) -> list[str]:
     """Ends those of the bound jobs that were only waiting to be canceled; the running ones are to be advanced."""
     bindings.settle(tx, [job_id for job_id, state in states.items() if state == "canceling"])
     return [job_id for job_id, state in states.items() if state == "running"]
-
-
-def _counted(found: Computation, reason: Mapping[str, Any]) -> dict[str, Any]:
-    return {"failures": found.failures + 1, "reasons": [*found.reasons, dict(reason)]}
-
-
-def _reason(found: Computation, now: float) -> dict[str, Any]:
-    return {"attempt": found.attempt, "worker": found.worker, "at": now, "started_at": found.started_at}
-
-
-def _lost(found: Computation, now: float) -> dict[str, Any]:
-    """Why a lapsed attempt counts as failed, with its last sign of life."""
-    silent = now - (found.seen_at or now)
-    last = f"{found.progress:.0%} {found.doing or 'nothing told'}"
-    error = WorkerLost(
-        f"Worker {found.worker} gave no sign of life for {silent:.0f} s during {found.op} (last: {last}).",
-        cure="Look at that worker's log for a crash, a kill for memory, or a lost connection; then retry the job.",
-    )
-    signs = {"seen_at": found.seen_at, "progress": found.progress, "doing": found.doing}
-    details = {"settings": found.spec.get("settings")}
-    return {**_reason(found, now), **signs, "error": {**error.document(), "details": details}}

@@ -164,7 +164,7 @@ def test_without_the_fence_a_stale_attempt_commits_and_is_found_out(
     scene.clock.pass_(scene.ttl + 1)
     scene.reap()
     newest = scene.won(KEY).attempt
-    monkeypatch.setattr(computations, "_held", _unfenced)
+    monkeypatch.setattr(computations, "held", _unfenced)
     assert scene.commit(stale, KEY) == [first]
     with pytest.raises(InternalError):  # a second hedge: what a computation made is noted once
         scene.commit(newest, KEY)
@@ -180,7 +180,7 @@ def test_without_the_fence_two_jobs_can_get_two_results_of_one_step(
     scene.clock.pass_(scene.ttl + 1)
     scene.reap()
     newest = scene.won(KEY).attempt
-    monkeypatch.setattr(computations, "_held", _unfenced)
+    monkeypatch.setattr(computations, "held", _unfenced)
     scene.commit(stale, KEY)
     _finish(scene, first)
     with scene.database.begin() as tx:  # as if its cache entry had not been there either
