@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["Terminal", "terminal"]
+
 
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -33,7 +35,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+            preexec_fn=_take_terminal,
             env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.getcwd()},
         )
         os.close(theirs)
@@ -87,3 +89,9 @@ def terminal(*arguments: str, columns: int = 80, lines: int = 24) -> Iterator[Te
         yield made
     finally:
         made.close()
+
+
+def _take_terminal() -> None:
+    """So that Ctrl-C is a signal, and one that counts: who started the tests in the background had it ignored."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
