@@ -11,7 +11,7 @@ from benchmarks.matrix.findings import findings
 from benchmarks.matrix.models import MODELS, Model
 from benchmarks.matrix.records import Records
 
-__all__ = ["best", "document", "state"]
+__all__ = ["OWN_LOAD", "best", "document", "state"]
 
 _INTRODUCTION = """# What works on which model
 
@@ -26,6 +26,9 @@ quality and size are its. `MB` is the artifact: that of Inductor holds machine c
 Python. **× eager** and **× compiled** compare with the original, eager and by `torch.compile`, measured in the same
 run. A model that carries state is compared with the original on the whole window.
 """
+
+OWN_LOAD = 3.0
+"""Load that measuring one model after the other makes by itself on two cores: it compiles between the runs."""
 
 
 def document(records: Records, models: Sequence[Model] = MODELS, cells: Sequence[Cell] = CELLS) -> str:
@@ -83,7 +86,7 @@ def _caption(have: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
         return "No speed was measured yet.\n"
     loads = sorted(speed["environment"]["load"] for speed in speeds)
     machines = dict.fromkeys(speed["environment"]["cpu"] for speed in speeds)
-    warning = " **Other work shared the machine, so speeds are no facts yet.**" if loads[-1] > 1.5 else ""
+    warning = " **Other work shared the machine, so speeds are no facts yet.**" if loads[-1] > OWN_LOAD else ""
     return (
         f"Speeds of {len(speeds)} cells, on {', '.join(machines)}; load when they began {loads[0]:.1f} to "
         f"{loads[-1]:.1f}.{warning}\n"

@@ -57,7 +57,7 @@ def _caption(known: Mapping[str, Mapping[str, Record]]) -> str:
     loads = sorted(speed["environment"]["load"] for speed in speeds)
     machines = ", ".join(dict.fromkeys(speed["environment"]["cpu"] for speed in speeds))
     threads = ", ".join(dict.fromkeys(str(speed["environment"]["threads"]) for speed in speeds))
-    warning = " **Other work shared the machine, so speeds are no facts yet.**" if loads[-1] > 1.5 else ""
+    warning = " **Other work shared the machine, so speeds are no facts yet.**" if loads[-1] > OWN_LOAD else ""
     return (
         f"Measured on {machines}, with {threads} thread(s); load when runs began {loads[0]:.1f} to {loads[-1]:.1f}."
         f"{warning}\n"
