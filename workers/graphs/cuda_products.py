@@ -132,9 +132,7 @@ def int4_linear(
     rows = x.reshape(-1, x.shape[-1]).to(torch.bfloat16)
     if columns != x.shape[-1]:
         rows = functional.pad(rows, (0, columns - x.shape[-1]))
-    made = _int4_product(rows, tiles, group, scales_and_zeros)[:, :outputs].to(x.dtype)
-    made = made.reshape(*x.shape[:-1], outputs)
-    return made if bias is None else made + bias
+    return _result(_int4_product(rows, tiles, group, scales_and_zeros).to(x.dtype), x, bias, outputs)
 
 
 def int8_linear(
@@ -163,8 +161,7 @@ def int8_linear(
     if zeros is not None:
         counts = rounded.sum(-1, keepdim=True, dtype=torch.int32) - zero.to(torch.int32) * x.shape[-1]
         product = product - counts * zeros
-    made = (product.to(torch.float32) * scale * scales)[:, :outputs].reshape(*x.shape[:-1], outputs)
-    return made if bias is None else made + bias
+    return _result(product.to(torch.float32) * scale * scales, x, bias, outputs)
 
 
 def int8_static_linear(
@@ -185,8 +182,7 @@ def int8_static_linear(
     if x.dtype is torch.uint8:
         x, zero = (x.to(torch.int16) - 128).to(torch.int8), zero - 128
     product = _int8_product(x.reshape(-1, x.shape[-1]), codes) - zero * sums
-    made = (product.to(torch.float32) * (scales * scale))[:, :outputs].reshape(*x.shape[:-1], outputs)
-    return made if bias is None else made + bias
+    return _result(product.to(torch.float32) * (scales * scale), x, bias, outputs)
 
 
 def sparse_linear(
@@ -200,8 +196,12 @@ def sparse_linear(
     rows = x.reshape(-1, x.shape[-1])
     count = rows.shape[0]
     padded = functional.pad(rows, (0, columns - x.shape[-1], 0, -count % _SPARSE_MULTIPLE))
-    made = _sparse_product(compressed, padded)[:count, :outputs]
-    made = made.reshape(*x.shape[:-1], outputs)
+    return _result(_sparse_product(compressed, padded)[:count], x, bias, outputs)
+
+
+def _result(product: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None, outputs: int) -> torch.Tensor:
+    """A product's rows as a linear layer of x gives them: without outputs that only fill the weight up, with the bias."""
+    made = product[:, :outputs].reshape(*x.shape[:-1], outputs)
     return made if bias is None else made + bias
 
 
