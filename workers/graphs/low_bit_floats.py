@@ -29,7 +29,20 @@ from torch.fx import GraphModule, Node
 
 from workers.graphs.low_bit import constant_node, stored_tensor
 
-__all__ = ["NF4_LEVELS", "Fp8Weight", "Nf4Weight", "read_fp8", "read_nf4", "write_fp8", "write_nf4"]
+__all__ = [
+    "FP8_MOST",
+    "NF4_LEVELS",
+    "Fp8Weight",
+    "Nf4Weight",
+    "fp8_nodes",
+    "nearest_fp8",
+    "nearest_nf4",
+    "nf4_nodes",
+    "read_fp8",
+    "read_nf4",
+    "write_fp8",
+    "write_nf4",
+]
 
 aten = torch.ops.aten
 
@@ -39,7 +52,20 @@ NF4_LEVELS = (
     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 )  # fmt: skip
 """Quantiles of the normal distribution, scaled to [-1, 1], with zero among them (QLoRA, appendix E)."""
+FP8_MOST = torch.finfo(torch.float8_e4m3fn).max
 _TABLE = "nf4_levels"
+
+
+def nearest_fp8(values: torch.Tensor) -> torch.Tensor:
+    """float8 e4m3 of values that were divided by their scales."""
+    return values.clamp(-FP8_MOST, FP8_MOST).to(torch.float8_e4m3fn)
+
+
+def nearest_nf4(values: torch.Tensor) -> torch.Tensor:
+    """int8 numbers of the levels nearest to values that were divided by their scales."""
+    levels = torch.tensor(NF4_LEVELS, dtype=torch.float64)
+    middles = ((levels[1:] + levels[:-1]) / 2).float()
+    return torch.bucketize(values, middles).to(torch.int8)
 
 
 @dataclass(frozen=True)
@@ -104,12 +130,16 @@ def write_fp8(module: GraphModule, node: Node, weight: Fp8Weight) -> Node:
 
 def read_fp8(module: GraphModule, node: object) -> Fp8Weight | None:
     """The form behind `node`, the argument that a layer reads its weight from; `None` if it has another."""
-    codes = _source(_source(node, aten.mul.Tensor), aten.to.dtype)
-    scales = _argument(node, 1)
+    found = fp8_nodes(module, node)
+    return None if found is None else Fp8Weight(*(stored_tensor(module, each) for each in found))
+
+
+def fp8_nodes(module: GraphModule, product: object) -> tuple[Node, Node] | None:
+    """Codes and scales of the fp8 weight that `product` computes; `None` if it computes something else."""
+    codes, scales = _source(_source(product, aten.mul.Tensor), aten.to.dtype), _argument(product, 1)
     if not _is_stored(codes) or not _is_stored(scales):
         return None
-    found = stored_tensor(module, codes)
-    return Fp8Weight(found, stored_tensor(module, scales)) if found.dtype is torch.float8_e4m3fn else None
+    return (codes, scales) if stored_tensor(module, codes).dtype is torch.float8_e4m3fn else None
 
 
 def write_nf4(module: GraphModule, node: Node, weight: Nf4Weight) -> Node:
@@ -131,18 +161,22 @@ def read_nf4(module: GraphModule, node: object) -> Nf4Weight | None:
     """The form behind `node`, the argument that a layer reads its weight from; `None` if it has another."""
     rows = _source(node, aten.view.default)
     rows = _source(rows, aten.slice.Tensor) or rows
-    product = _source(rows, aten.view.default)
+    found = nf4_nodes(module, _source(rows, aten.view.default))
+    if found is None:
+        return None
+    codes, scales = (stored_tensor(module, each) for each in found)
+    shape = _argument(node, 1)
+    assert isinstance(shape, Sequence)
+    return Nf4Weight(codes, scales[..., 0], tuple(int(side) for side in shape))
+
+
+def nf4_nodes(module: GraphModule, product: object) -> tuple[Node, Node] | None:
+    """Codes and scales of the nf4 weight that `product` computes, group by group; `None` if it is something else."""
     looked_up = _source(_source(product, aten.mul.Tensor), aten.view.default)
     table, codes, scales = _source(looked_up, aten.index.Tensor), _index(looked_up), _argument(product, 1)
     if not (_is_stored(table) and _is_stored(codes) and _is_stored(scales)):
         return None
-    if not torch.equal(stored_tensor(module, table), torch.tensor(NF4_LEVELS)):
-        return None
-    shape = _argument(node, 1)
-    assert isinstance(shape, Sequence)
-    return Nf4Weight(
-        stored_tensor(module, codes), stored_tensor(module, scales)[..., 0], tuple(int(side) for side in shape)
-    )
+    return (codes, scales) if torch.equal(stored_tensor(module, table), torch.tensor(NF4_LEVELS)) else None
 
 
 def _index(node: object) -> object:

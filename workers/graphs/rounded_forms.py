@@ -14,13 +14,12 @@ import torch
 from torch.fx import GraphModule, Node
 
 from workers.graphs.low_bit import bits_of, stored_tensor
-from workers.graphs.low_bit_floats import NF4_LEVELS
+from workers.graphs.low_bit_floats import FP8_MOST, NF4_LEVELS, fp8_nodes, nearest_fp8, nearest_nf4, nf4_nodes
 
 __all__ = ["Form", "Rounded", "find_rounded"]
 
 aten = torch.ops.aten
 ops = torch.ops.quantized_decomposed
-_FP8_MOST = torch.finfo(torch.float8_e4m3fn).max
 
 
 class Form(Protocol):
@@ -108,13 +107,13 @@ class Fp8:
         return values, scales
 
     def encode(self, values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-        return (values / scales).clamp(-_FP8_MOST, _FP8_MOST).to(torch.float8_e4m3fn)
+        return nearest_fp8(values / scales)
 
     def decode(self, codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
         return codes.to(torch.float32) * scales
 
     def in_range(self, values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-        return (values / scales).abs() <= _FP8_MOST + 16  # half of the last step
+        return (values / scales).abs() <= FP8_MOST + 16  # half of the last step
 
 
 @dataclass(frozen=True)
@@ -129,9 +128,7 @@ class Nf4:
 
     def encode(self, values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
         grouped, wide = self.in_groups(values, scales)
-        levels = torch.tensor(NF4_LEVELS, dtype=torch.float64)
-        middles = ((levels[1:] + levels[:-1]) / 2).float()
-        return torch.bucketize(grouped / wide, middles).reshape(values.shape).to(torch.int8)
+        return nearest_nf4(grouped / wide).reshape(values.shape)
 
     def decode(self, codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
         levels = torch.tensor(NF4_LEVELS)[codes.to(torch.int32)]
@@ -169,9 +166,7 @@ def find_rounded(module: GraphModule) -> list[Rounded]:
 def _read(module: GraphModule, node: Node) -> Rounded | None:
     if node.target in (ops.dequantize_per_channel_group.default, ops.dequantize_per_channel.default):
         return _integers(module, node)
-    if node.target is aten.mul.Tensor:
-        return _few_bit_float(module, node)
-    return None
+    return _few_bit_float(module, node)
 
 
 def _integers(module: GraphModule, node: Node) -> Rounded | None:
@@ -193,25 +188,12 @@ def _integers(module: GraphModule, node: Node) -> Rounded | None:
 
 
 def _few_bit_float(module: GraphModule, node: Node) -> Rounded | None:
-    values, scales = node.args[:2]
-    if not isinstance(scales, Node) or not _is_stored(scales) or not isinstance(values, Node):
+    if (found := fp8_nodes(module, node)) is not None:
+        return Rounded(node, *found, Fp8(), None)
+    found, rows = nf4_nodes(module, node), next(iter(node.users), None)
+    if found is None or rows is None or rows.target is not aten.view.default:
         return None
-    if values.target is aten.to.dtype and _is_stored(codes := values.args[0]):
-        assert isinstance(codes, Node)
-        is_fp8 = stored_tensor(module, codes).dtype is torch.float8_e4m3fn
-        return Rounded(node, codes, scales, Fp8(), None) if is_fp8 else None
-    looked_up = values.args[0] if values.target is aten.view.default else None
-    if not isinstance(looked_up, Node) or looked_up.target is not aten.index.Tensor:
-        return None
-    table, indices = looked_up.args
-    if not _is_stored(table) or not torch.equal(stored_tensor(module, table), torch.tensor(NF4_LEVELS)):
-        return None
-    assert isinstance(indices, Sequence)
-    codes = indices[0].args[0] if isinstance(indices[0], Node) and indices[0].target is aten.to.dtype else None
-    rows = next(iter(node.users))
-    if not isinstance(codes, Node) or not _is_stored(codes) or rows.target is not aten.view.default:
-        return None
-    return Rounded(rows, codes, scales, Nf4(), _columns(rows))
+    return Rounded(rows, *found, Nf4(), _columns(rows))
 
 
 def _columns(node: Node) -> int | None:
