@@ -94,7 +94,7 @@ class Inductor(BackendRunner):
         else:
             rewritten, notes = _rewritten(program)
             rewritten, kernels = lower_low_bit(rewritten, _example(rewritten))
-            notes += kernels.notes
+            notes += kernels.ways.notes
         rewritten = moved_to(rewritten, target.device)
         path = folder / self.filename
         least, most = batch_range(program)

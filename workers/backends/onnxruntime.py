@@ -72,7 +72,7 @@ class OnnxRuntime(BackendRunner):
         path.write_bytes(model.SerializeToString(deterministic=True))
         quantized = sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
         notes = [f"ONNX opset {OPSET}, {len(model.graph.node)} nodes."]
-        notes += [f"{way[0].upper()}{way[1:]}: {', '.join(names)}." for way, names in ways.items()]
+        notes += ways.notes
         half = "bfloat16" if halves else "float16" if _has_float16(program) else None
         if half is not None:
             notes.append(f"{half} weights are stored as such and computed with in float32, no faster than those.")

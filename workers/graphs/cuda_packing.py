@@ -20,7 +20,6 @@ __all__ = [
     "packed",
     "packed_codes",
     "packed_zeros",
-    "stored_bits",
     "tile_group",
 ]
 
@@ -58,11 +57,6 @@ class Int8Rows:
     """int32 (rows,), of the codes."""
 
 
-def stored_bits(bits: int) -> int:
-    """Bits that a code takes in the package: those of three take four."""
-    return 4 if bits == 3 else bits
-
-
 def packed(codes: torch.Tensor, bits: int) -> torch.Tensor:
     """Unsigned codes of 2 or 4 bits in bytes, the first in the lowest bits; each row is filled up to whole bytes."""
     per_byte = 8 // bits
@@ -73,7 +67,7 @@ def packed(codes: torch.Tensor, bits: int) -> torch.Tensor:
 
 def packed_codes(weight: LowBitWeight) -> torch.Tensor:
     """The codes of a weight as `unpacked` reads them."""
-    bits = stored_bits(weight.bits)
+    bits = weight.stored_bits
     return weight.codes if bits == 8 else packed(weight.codes + 2 ** (bits - 1), bits)
 
 
@@ -81,7 +75,7 @@ def packed_zeros(weight: LowBitWeight) -> torch.Tensor | None:
     """Zero points, shifted as the codes are, in a byte each."""
     if weight.zeros is None:
         return None
-    bits = stored_bits(weight.bits)
+    bits = weight.stored_bits
     return weight.zeros.to(torch.int8) if bits == 8 else (weight.zeros + 2 ** (bits - 1)).to(torch.uint8)
 
 

@@ -34,6 +34,7 @@ from workers.graphs.device import Card
 from workers.graphs.half_precision import RECURRENT
 from workers.graphs.low_bit import LowBitWeight, constant_node, dynamic_source, read_weight, stored_tensor
 from workers.graphs.low_bit_floats import NF4_LEVELS, Nf4Weight, read_fp8, read_nf4
+from workers.graphs.low_bit_layers import Ways, codes_behind, owner_of
 from workers.graphs.reexport import reexport
 from workers.graphs.type_checks import drop_type_checks
 
@@ -75,15 +76,14 @@ class ForCuda:
     """What the rewrite made of a program."""
 
     program: ExportedProgram
-    ways: dict[str, list[str]]
-    """For each way to compute, the layers that do so."""
-    left: dict[str, list[str]]
+    ways: Ways
+    left: Ways
     """For each reason why weights with zeros stay dense, the layers."""
 
     @property
     def notes(self) -> list[str]:
         """For the report."""
-        return [f"{way[0].upper()}{way[1:]}: {', '.join(names)}." for way, names in (self.ways | self.left).items()]
+        return [*self.ways.notes, *self.left.notes]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def cuda_refusals(program: ExportedProgram, card: Card) -> list[str]:
             "before. Use `quantize: {weights: bfloat16}`, or keep these layers as they are: `layers: {…: float32}`."
         )
     if card.capability < _FP8_CAPABILITY:
-        few = list(dict.fromkeys(_owner(each) for each in nodes if read_fp8(module, each)))
+        few = list(dict.fromkeys(owner_of(each) for each in nodes if read_fp8(module, each)))
         if few:
             reasons.append(
                 f"fp8 weights need a card of compute capability 8.9, and this one has {card}: {_listed(few)}. "
@@ -128,7 +128,7 @@ def for_cuda(program: ExportedProgram, card: Card, example: Sequence[torch.Tenso
     for node in list(module.graph.nodes):
         rewriting.visit(node)
     if not rewriting.ways:
-        return ForCuda(program, {}, rewriting.left)
+        return ForCuda(program, Ways(), rewriting.left)
     for node in list(module.graph.nodes):
         rewriting.unpack(node)
     module.graph.eliminate_dead_code()
@@ -141,8 +141,7 @@ def for_cuda(program: ExportedProgram, card: Card, example: Sequence[torch.Tenso
 class _Rewriting:
     def __init__(self, module: GraphModule, card: Card, device: str) -> None:
         self.module, self.card, self.device = module, card, device
-        self.ways: dict[str, list[str]] = {}
-        self.left: dict[str, list[str]] = {}
+        self.ways, self.left = Ways(), Ways()
 
     def visit(self, node: Node) -> None:
         """Treats the layers that have a function of their own, and notes the way of all others."""
@@ -151,8 +150,8 @@ class _Rewriting:
         elif node.target is aten.embedding.default:
             self._visit_embedding(node)
         for source in _kernels(node):
-            if any(read(self.module, source) for read in (_low_bit, read_nf4, read_fp8)):
-                self._note(_WIDE, _owner(source))
+            if any(read(self.module, source) for read in (read_weight, read_nf4, read_fp8)):
+                self.ways.add(_WIDE, owner_of(source))
 
     def unpack(self, node: Node) -> None:
         """What is left: forms that others read are unpacked where they stand; rounded inputs are read as they were."""
@@ -160,7 +159,7 @@ class _Rewriting:
         if source is not None:
             node.replace_all_uses_with(source)
         elif node.target is _GROUPED and node.users:
-            weight = _low_bit(self.module, node)
+            weight = read_weight(self.module, node)
             assert weight is not None
             self._replace(node, products.grouped_weight, [*self._parts(node, node, weight), weight.codes.shape[1]])
         elif node.users and (form := read_nf4(self.module, node)) is not None:
@@ -171,46 +170,46 @@ class _Rewriting:
         bias = node.args[2] if len(node.args) > 2 else None
         if _is_static(weight) and _is_static(source):
             self._static_linear(node, bias)
-        elif (form := _low_bit(self.module, weight)) is not None:
+        elif (form := read_weight(self.module, weight)) is not None:
             x = dynamic_source(source)
             self._low_bit_linear(node, weight, form, x, bias)
         elif read_nf4(self.module, weight) or read_fp8(self.module, weight):
-            self._note(_WIDE, _owner(weight))
+            self.ways.add(_WIDE, owner_of(weight))
         elif isinstance(weight, Node) and weight.op == "get_attr":
             self._sparse_linear(node, source, weight, bias)
 
     def _low_bit_linear(self, node: Node, weight: Any, form: LowBitWeight, x: Node | None, bias: Any) -> None:
-        name, outputs, cores = _owner(weight), form.shape[0], self.card.capability >= _TENSOR_CORES
+        name, outputs, cores = owner_of(weight), form.shape[0], self.card.capability >= _TENSOR_CORES
         group = packing.tile_group(form)
         if x is None or (not cores and form.bits < 8):
-            self._note(_WIDE, name)
+            self.ways.add(_WIDE, name)
         elif form.bits == 8 and form.scales.shape[1] == 1:
-            self._note(_INT8, name)
+            self.ways.add(_INT8, name)
             codes = form.codes[:, : form.columns_used]
             rows = packing.int8_rows(codes, form.scales, form.zeros)
             parts = self._constants(
-                node, f"{_codes(weight).target}_int8_", [rows.codes, rows.scales, rows.zeros, rows.sums]
+                node, f"{codes_behind(weight).target}_int8_", [rows.codes, rows.scales, rows.zeros, rows.sums]
             )
             self._replace(node, products.int8_linear, [x, *parts, bias, outputs])
         elif form.bits in (3, 4) and group is not None:
-            self._note(_INT4, name)
+            self.ways.add(_INT4, name)
             laid = packing.int4_tiles(form, group, self.device)
-            parts = self._constants(node, f"{_codes(weight).target}_int4_", [laid.tiles, laid.scales_and_zeros])
+            parts = self._constants(node, f"{codes_behind(weight).target}_int4_", [laid.tiles, laid.scales_and_zeros])
             self._replace(node, products.int4_linear, [x, *parts, bias, group, laid.columns, outputs])
         elif cores:
-            self._note(_HALF, name)
+            self.ways.add(_HALF, name)
             self._replace(node, products.linear_in_bfloat16, [x, weight, bias])
         else:
-            self._note(_WIDE, name)
+            self.ways.add(_WIDE, name)
 
     def _static_linear(self, node: Node, bias: Any) -> None:
         x, weight = node.args[0], node.args[1]
         assert isinstance(x, Node)
         assert isinstance(weight, Node)
         codes, scales = (stored_tensor(self.module, each) for each in weight.args[:2])
-        self._note(_STATIC, _static_owner(node))
+        self.ways.add(_STATIC, _static_owner(node))
         rows = packing.int8_rows(codes, scales, None)
-        parts = self._constants(node, f"{_codes(weight).target}_int8_", [rows.codes, rows.scales, rows.sums])
+        parts = self._constants(node, f"{codes_behind(weight).target}_int8_", [rows.codes, rows.scales, rows.sums])
         self._replace(node, products.int8_static_linear, [*x.args[:3], *parts, bias, codes.shape[0]])
 
     def _sparse_linear(self, node: Node, source: Any, weight: Node, bias: Any) -> None:
@@ -219,16 +218,16 @@ class _Rewriting:
             return
         if value.dtype not in _HALVES or not self.card.sparse or self.card.capability < _TENSOR_CORES:
             reason = _FULL if value.dtype not in _HALVES else _NO_SPARSE
-            self.left.setdefault(reason, []).append(_owner(weight))
+            self.left.add(reason, owner_of(weight))
             return
-        self._note(_SPARSE, _owner(weight))
+        self.ways.add(_SPARSE, owner_of(weight))
         laid, columns = packing.compress_2_of_4(value.detach(), self.device)
         (part,) = self._constants(node, f"{weight.target}_sparse_", [laid])
         self._replace(node, products.sparse_linear, [source, part, bias, columns, value.shape[0]])
 
     def _visit_embedding(self, node: Node) -> None:
         table, indices = node.args[0], node.args[1]
-        if (form := _low_bit(self.module, table)) is not None:
+        if (form := read_weight(self.module, table)) is not None:
             parts = self._parts(node, table, form)
             self._replace(node, products.embedded, [*parts, form.codes.shape[1], form.shape[1], indices])
         elif (floats := read_nf4(self.module, table)) is not None:
@@ -236,18 +235,18 @@ class _Rewriting:
             self._replace(node, products.embedded_levels, [*parts, floats.shape[1], indices])
         else:
             return
-        self._note(_ROWS, _owner(table))
+        self.ways.add(_ROWS, owner_of(table))
 
     def _parts(self, before: Node, source: Any, form: LowBitWeight) -> list[Any]:
         """Packed codes, scales, zeros as nodes, and the bits of a code."""
         tensors = [packing.packed_codes(form), form.scales, packing.packed_zeros(form)]
-        parts = self._constants(before, f"{_codes(source).target}_packed_", tensors)
-        return [*parts, packing.stored_bits(form.bits)]
+        parts = self._constants(before, f"{codes_behind(source).target}_packed_", tensors)
+        return [*parts, form.stored_bits]
 
     def _nf4_parts(self, before: Node, source: Any, form: Nf4Weight) -> list[Any]:
         """Packed codes, scales and levels as nodes, and the columns."""
         tensors = [packing.packed(form.codes, 4), form.scales, torch.tensor(NF4_LEVELS)]
-        return [*self._constants(before, f"{_codes(source).target}_packed_", tensors), form.codes.shape[1]]
+        return [*self._constants(before, f"{codes_behind(source).target}_packed_", tensors), form.codes.shape[1]]
 
     def _constants(self, before: Node, name: str, tensors: Sequence[torch.Tensor | None]) -> list[Node | None]:
         return [
@@ -261,19 +260,6 @@ class _Rewriting:
         node.replace_all_uses_with(made)
         self.module.graph.erase_node(node)
 
-    def _note(self, way: str, name: str) -> None:
-        names = self.ways.setdefault(way, [])
-        if name not in names:
-            names.append(name)
-
-
-def _low_bit(module: GraphModule, node: Any) -> LowBitWeight | None:
-    """As `read_weight`, of any node: an activation's shape need not be of numbers."""
-    source = node
-    while isinstance(source, Node) and source.target in (aten.view.default, aten.slice.Tensor):
-        source = source.args[0]
-    return read_weight(module, node) if isinstance(source, Node) and source.target is _GROUPED else None
-
 
 def _kernels(node: Node) -> Iterator[Any]:
     """The arguments that hold the weights of a convolution or a recurrent layer."""
@@ -285,26 +271,10 @@ def _kernels(node: Node) -> Iterator[Any]:
         yield from parameters
 
 
-def _codes(node: Any) -> Node:
-    """The `get_attr` of the codes behind a weight that a layer reads."""
-    assert isinstance(node, Node)
-    while node.op != "get_attr":
-        source: Any = node.args[1] if node.target is aten.index.Tensor else node.args  # nf4 looks its codes up
-        node = source[0]
-        assert isinstance(node, Node)
-    return node
-
-
-def _owner(weight: Any) -> str:
-    """The name of the layer that a weight belongs to."""
-    name = str(_codes(weight).target).removesuffix("_codes")
-    return name.rpartition(".")[0] or name
-
-
 def _static_owner(node: Node) -> str:
     """The name of a layer under static int8, whose codes are nameless: that of its bias, else of the call."""
     bias = node.args[2] if len(node.args) > 2 else None
-    return (_owner(bias) if isinstance(bias, Node) and bias.op == "get_attr" else "") or node.name
+    return (owner_of(bias) if isinstance(bias, Node) and bias.op == "get_attr" else "") or node.name
 
 
 def _is_static(node: Any) -> bool:

@@ -31,13 +31,13 @@ from workers.graphs.inductor_low_bit_recurrent import (
 from workers.graphs.inductor_operators import SHIMS, linear
 from workers.graphs.inductor_packing import MOST_COLUMNS, PackedWeight, pack_weight
 from workers.graphs.low_bit import LowBitWeight, constant_node, dynamic_source, read_weight
+from workers.graphs.low_bit_layers import Ways, layer_reading
 from workers.graphs.reexport import reexport
 
 __all__ = ["Kernels", "has_low_bit_weights", "lower_low_bit", "refusals"]
 
 aten = torch.ops.aten
 ops = torch.ops.quantized_decomposed
-_WAYPOINTS = frozenset({aten.view.default, aten.slice.Tensor})
 
 
 @dataclass
@@ -48,28 +48,16 @@ class Kernels:
     """As `BURNISH_KINDS` in `product.h`."""
     operators: set[torch._ops.OpOverload] = field(default_factory=set)
     """Those in the program, keys of `inductor_operators.SHIMS`."""
-    ways: dict[str, list[str]] = field(default_factory=dict)
-    """For each way to compute, the layers that do so."""
+    ways: Ways = field(default_factory=Ways)
 
     @property
     def files(self) -> list[str]:
         """The sources to compile."""
         return sorted({SHIMS[operator].file for operator in self.operators})
 
-    @property
-    def notes(self) -> list[str]:
-        """For the report."""
-        return [f"{way[0].upper()}{way[1:]}: {', '.join(names)}." for way, names in self.ways.items()]
-
     def add(self, packed: PackedWeight, rounded: bool) -> None:
         """Counts in what one product needs."""
         self.kinds |= 1 << ({2: 0, 4: 1, 8: 2}[packed.bits] + (0 if rounded else 3))
-
-    def tell(self, way: str, name: str) -> None:
-        """Adds a layer to those that compute that way."""
-        names = self.ways.setdefault(way, [])
-        if name not in names:
-            names.append(name)
 
 
 def has_low_bit_weights(program: ExportedProgram) -> bool:
@@ -105,9 +93,9 @@ def lower_low_bit(program: ExportedProgram, example: Sequence[torch.Tensor]) -> 
         reason = _refusal(module, node)
         if reason is None:
             lower = _lower_recurrent if node.target in RECURRENT else _lower_linear
-            kernels.tell(lower(module, node, kernels), name)
+            kernels.ways.add(lower(module, node, kernels), name)
         else:
-            kernels.tell(f"widened to float32 ({reason})", name)
+            kernels.ways.add(f"widened to float32 ({reason})", name)
     if not kernels.operators:
         return program, kernels
     module.graph.eliminate_dead_code()
@@ -118,14 +106,8 @@ def lower_low_bit(program: ExportedProgram, example: Sequence[torch.Tensor]) -> 
 def _layers(module: GraphModule) -> Iterator[tuple[str, Node]]:
     """Every call that reads a low-bit weight, with the layer's name."""
     for node in module.graph.nodes:
-        if node.op == "call_function" and node.target not in _WAYPOINTS:
-            for argument in node.all_input_nodes:
-                while argument.target in _WAYPOINTS:
-                    argument = argument.all_input_nodes[0]
-                if argument.target is ops.dequantize_per_channel_group.default:
-                    name = str(argument.all_input_nodes[0].target).removesuffix("_codes")
-                    yield name.rpartition(".")[0] or name, node
-                    break
+        if (name := layer_reading(node)) is not None:
+            yield name, node
 
 
 def _refusal(module: GraphModule, node: Node) -> str | None:

@@ -40,7 +40,7 @@ def pack_weight(weight: LowBitWeight) -> PackedWeight:
     """The weight's panels. A group has at most `MOST_COLUMNS` columns."""
     columns = weight.columns_used
     group = min(weight.group, columns)
-    bits = 4 if weight.bits == 3 else weight.bits
+    bits = weight.stored_bits
     outputs = int(weight.codes.shape[0])
     groups = -(-columns // group)
     middle = 2 ** (bits - 1)

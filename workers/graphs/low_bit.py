@@ -69,19 +69,20 @@ class LowBitWeight:
         return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 
     @property
+    def stored_bits(self) -> int:
+        """Bits that a code takes in an artifact: one of 3 takes 4, no backend stores it in less."""
+        return 4 if self.bits == 3 else self.bits
+
+    @property
     def columns_used(self) -> int:
         """Columns without those that fill the last group."""
         return int(torch.Size(self.shape[1:]).numel())
 
     @property
     def packed_bytes(self) -> int:
-        """Of the codes, packed without the columns that fill the last group, the scales, and zero points as codes.
-
-        A code of 3 bits takes 4: no backend stores it in less.
-        """
+        """Of the codes, packed without the columns that fill the last group, the scales, and zero points as codes."""
         codes = self.codes.shape[0] * self.columns_used + (0 if self.zeros is None else self.zeros.numel())
-        stored = 4 if self.bits == 3 else self.bits
-        return -(-codes * stored // 8) + 4 * self.scales.numel()
+        return -(-codes * self.stored_bits // 8) + 4 * self.scales.numel()
 
     def dequantized(self) -> torch.Tensor:
         """The float32 weight, of shape `shape`."""
@@ -121,14 +122,12 @@ def write_weight(module: GraphModule, node: Node, weight: LowBitWeight) -> Node:
 
 def read_weight(module: GraphModule, node: object) -> LowBitWeight | None:
     """The low-bit form behind `node`, the argument that a layer reads its weight from; `None` if it has another."""
-    shape: tuple[int, ...] | None = None
-    used: int | None = None
+    view: Sequence[object] | None = None
+    end: Sequence[object] | None = None
     if isinstance(node, Node) and node.target is aten.view.default:
-        shape = tuple(_integers(node.args[1]))
-        node = node.args[0]
+        view, node = node.args[1:], node.args[0]
     if isinstance(node, Node) and node.target is aten.slice.Tensor:
-        used = _integers(node.args[3:4])[0]
-        node = node.args[0]
+        end, node = node.args[3:4], node.args[0]
     if not isinstance(node, Node) or node.target is not ops.dequantize_per_channel_group.default:
         return None
     codes, scales = (stored_tensor(module, argument) for argument in node.args[:2])
@@ -140,7 +139,7 @@ def read_weight(module: GraphModule, node: object) -> LowBitWeight | None:
         zeros=zeros,
         bits=bits_of(_integers(node.args[4:5])[0]),
         group=min(_integers(node.args[6:7])[0], columns),
-        shape=shape or (int(codes.shape[0]), columns if used is None else used),
+        shape=(int(codes.shape[0]), *_integers(end or [columns])) if view is None else tuple(_integers(view[0])),
     )
 
 

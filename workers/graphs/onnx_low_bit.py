@@ -14,17 +14,17 @@ What is chosen depends on shapes, weights and the target's batch alone, so the s
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from workers.graphs.low_bit import LowBitWeight, dynamic_source, read_weight
+from workers.graphs.low_bit_layers import Ways, layer_reading, owner_of
 from workers.graphs.onnx_convolutions import CONVOLUTIONS, lower_convolution
 from workers.graphs.onnx_embeddings import lower_embedding
 from workers.graphs.onnx_matmul_nbits import lower_linear
-from workers.graphs.onnx_packing import stored_bits
 from workers.graphs.onnx_recurrent import RECURRENT, lower_recurrent
 from workers.graphs.onnx_sites import Site, Sizes
 from workers.graphs.onnx_storage import float_rows, packed_codes, packed_zeros
@@ -39,7 +39,7 @@ ops = torch.ops.quantized_decomposed
 
 def lower_low_bit(
     program: ExportedProgram, batch: int, example: Sequence[torch.Tensor]
-) -> tuple[ExportedProgram, Mapping[str, list[str]]]:
+) -> tuple[ExportedProgram, Ways]:
     """The program with ONNX Runtime's operators in it, for `torch.onnx.export`.
 
     Args:
@@ -47,25 +47,25 @@ def lower_low_bit(
         example: as for `reexport`.
 
     Returns:
-        the program, and for each way to compute the names of the layers that do so; the program itself and nothing
+        the program, and how its layers with few-bit weights compute; the program itself and nothing
         if it has no few-bit weights and no inputs rounded row by row.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
     if not any(_is_few_bit(module, node) for node in module.graph.nodes):
-        return program, {}
+        return program, Ways()
     module = copy.deepcopy(module)
     sizes = Sizes(program, batch)
     dynamic = any(dynamic_source(node) is not None for node in module.graph.nodes)
-    ways: dict[str, list[str]] = {}
+    ways = Ways()
     for node in list(module.graph.nodes):
-        name = _owner(node)
+        name = layer_reading(node)
         if name is None:
             continue
         way = _lower(Site(module, node, sizes), dynamic)
-        _add(ways, way or "stored in few bits, computed in float", name)
+        ways.add(way or "stored in few bits, computed in float", name)
     for name in _store_the_rest(module, sizes):
-        _add(ways, "stored as fp8 or nf4, computed in float", name)
+        ways.add("stored as fp8 or nf4, computed in float", name)
     _spell_out_rounding(module, sizes)
     module.graph.eliminate_dead_code()
     module.recompile()
@@ -99,7 +99,7 @@ def _store_the_rest(module: GraphModule, sizes: Sizes) -> Iterator[str]:
             assert weight is not None
             _store(Site(module, node, sizes), weight)
         elif (few_bit_float := read_few_bit_float(module, node)) is not None:
-            yield _codes_owner(node)
+            yield owner_of(node)
             store_few_bit_float(Site(module, node, sizes), few_bit_float)
 
 
@@ -109,7 +109,7 @@ def _store(site: Site, weight: LowBitWeight) -> None:
         site.constant("scales", weight.scales.float()),
         site.constant("zeros", packed_zeros(weight)),
     ]
-    site.replace(float_rows, *constants, stored_bits(weight.bits), weight.codes.shape[1], weight.group)
+    site.replace(float_rows, *constants, weight.stored_bits, weight.codes.shape[1], weight.group)
 
 
 def _spell_out_rounding(module: GraphModule, sizes: Sizes) -> None:
@@ -134,32 +134,3 @@ def _is_few_bit(module: GraphModule, node: Node) -> bool:
         or dynamic_source(node) is not None
         or read_few_bit_float(module, node) is not None
     )
-
-
-def _owner(node: Node) -> str | None:
-    """The name of a layer that reads a low-bit weight; `None` for any other node."""
-    if node.op != "call_function" or node.target in _WAYPOINTS:
-        return None
-    for argument in node.all_input_nodes:
-        while argument.target in _WAYPOINTS:
-            argument = argument.all_input_nodes[0]
-        if argument.target is ops.dequantize_per_channel_group.default:
-            return _codes_owner(argument)
-    return None
-
-
-def _codes_owner(node: Node) -> str:
-    """The owner of the codes that a weight is made of."""
-    while node.op != "get_attr" or not str(node.target).endswith("_codes"):
-        node = next(each for each in node.all_input_nodes if each.op != "get_attr" or "_codes" in str(each.target))
-    name = str(node.target).removesuffix("_codes")
-    return name.rpartition(".")[0] or name
-
-
-_WAYPOINTS: frozenset[Callable[..., object]] = frozenset({aten.view.default, aten.slice.Tensor})
-
-
-def _add(ways: dict[str, list[str]], way: str, name: str) -> None:
-    names = ways.setdefault(way, [])
-    if name not in names:
-        names.append(name)

@@ -18,7 +18,7 @@ import torch
 from torch.fx import Node
 
 from workers.graphs.low_bit import LowBitWeight
-from workers.graphs.onnx_packing import BLOCKS, Packed, block_of, pack, per_row, stored_bits
+from workers.graphs.onnx_packing import BLOCKS, Packed, block_of, pack, per_row
 from workers.graphs.onnx_sites import Site, contrib, standard
 
 __all__ = ["INTEGER_ROWS", "STREAMING_ROWS", "lower_linear", "matmul_nbits", "nbits_options", "packed_for_rounded"]
@@ -63,7 +63,7 @@ def packed_for_rounded(weight: LowBitWeight) -> Packed | None:
     if block is not None:
         return pack(weight, block)
     block = block_of(weight)
-    return None if block is None else pack(weight, block, bits=max(4, stored_bits(weight.bits)))
+    return None if block is None else pack(weight, block, bits=max(4, weight.stored_bits))
 
 
 def nbits_options(packed: Packed, level: int) -> dict[str, int]:

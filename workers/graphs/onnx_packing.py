@@ -17,7 +17,7 @@ import torch
 
 from workers.graphs.low_bit import LowBitWeight
 
-__all__ = ["BLOCKS", "Packed", "as_bytes", "block_of", "from_bytes", "pack", "per_row", "reordered", "stored_bits"]
+__all__ = ["BLOCKS", "Packed", "as_bytes", "block_of", "from_bytes", "pack", "per_row", "reordered"]
 
 BLOCKS = (256, 128, 64, 32, 16)
 """Block lengths that a kernel takes, largest first: fewer scales are faster and smaller."""
@@ -48,11 +48,6 @@ class Packed:
         return floats.reshape(outputs, -1)[:, : self.columns]
 
 
-def stored_bits(bits: int) -> int:
-    """Rule 1: bits that a code takes in the file."""
-    return 4 if bits == 3 else bits
-
-
 def per_row(weight: LowBitWeight) -> bool:
     """True if each row has one scale."""
     return weight.scales.shape[1] == 1
@@ -78,7 +73,7 @@ def pack(weight: LowBitWeight, block: int, bits: int | None = None) -> Packed:
 
     """
     assert per_row(weight) or weight.group % block == 0
-    width = bits or stored_bits(weight.bits)
+    width = bits or weight.stored_bits
     middle = 2 ** (width - 1)
     columns = weight.columns_used
     blocks = -(-columns // block)

@@ -23,7 +23,6 @@ from workers.graphs.calls import arguments, operator_name
 from workers.graphs.low_bit import LowBitWeight, read_weight
 from workers.graphs.onnx_lstm import cell_constants, keeps_codes, lstm_layers
 from workers.graphs.onnx_matmul_nbits import nbits_options, packed_for_rounded
-from workers.graphs.onnx_packing import stored_bits
 from workers.graphs.onnx_scan import scan_layers
 from workers.graphs.onnx_sites import Site
 
@@ -109,7 +108,7 @@ def _lstm(
 def _shape(weight: LowBitWeight) -> tuple[int, ...]:
     """As `lstm_layers` takes it."""
     columns = weight.codes.shape[1]
-    return stored_bits(weight.bits), columns, weight.columns_used, weight.group, int(keeps_codes(weight))
+    return weight.stored_bits, columns, weight.columns_used, weight.group, int(keeps_codes(weight))
 
 
 def _scan(site: Site, source: Node, state: Node, cells: list[_Cell], options: dict[str, Any]) -> str | None:

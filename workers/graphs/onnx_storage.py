@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from workers.graphs.low_bit import LowBitWeight
-from workers.graphs.onnx_packing import as_bytes, stored_bits
+from workers.graphs.onnx_packing import as_bytes
 from workers.graphs.onnx_sites import kept, standard
 
 __all__ = ["float_rows", "packed_codes", "packed_zeros", "unpacked", "zero_of"]
@@ -18,13 +18,13 @@ __all__ = ["float_rows", "packed_codes", "packed_zeros", "unpacked", "zero_of"]
 
 def packed_codes(weight: LowBitWeight) -> torch.Tensor:
     """uint8 of shape (outputs, ⌈columns × bits / 8⌉): the codes from 0 on."""
-    bits = stored_bits(weight.bits)
+    bits = weight.stored_bits
     return as_bytes((weight.codes.to(torch.int16) + zero_of(weight)).to(torch.uint8), bits)
 
 
 def zero_of(weight: LowBitWeight) -> int:
     """What was added to the codes."""
-    return int(2 ** (stored_bits(weight.bits) - 1))
+    return int(2 ** (weight.stored_bits - 1))
 
 
 def packed_zeros(weight: LowBitWeight) -> torch.Tensor:

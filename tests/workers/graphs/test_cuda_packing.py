@@ -51,9 +51,12 @@ def test_packed_codes_come_back_bit_for_bit(bits: int, columns: int) -> None:
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_a_packed_weight_means_the_same_numbers(bits: int, symmetric: bool) -> None:
     weight = rounded(random(6, 40), bits, 16, symmetric)
-    stored = packing.stored_bits(bits)
     found = grouped_weight(
-        packing.packed_codes(weight), weight.scales, packing.packed_zeros(weight), stored, weight.codes.shape[1]
+        packing.packed_codes(weight),
+        weight.scales,
+        packing.packed_zeros(weight),
+        weight.stored_bits,
+        weight.codes.shape[1],
     )
     assert torch.equal(found[:, :40], weight.dequantized())
 
