@@ -200,7 +200,7 @@ def sparse_linear(
 
 
 def _result(product: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None, outputs: int) -> torch.Tensor:
-    """A product's rows as a linear layer of x gives them: without outputs that only fill the weight up, with the bias."""
+    """A product's rows as a linear layer of x gives them: without outputs that fill the weight up, with the bias."""
     made = product[:, :outputs].reshape(*x.shape[:-1], outputs)
     return made if bias is None else made + bias
 
