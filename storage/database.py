@@ -11,7 +11,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event, text
+from sqlalchemy import Connection, CursorResult, Engine, Result, Table, create_engine, event, text
 from sqlalchemy import exc as driver
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Dialect, make_url
@@ -69,22 +69,14 @@ class Transaction:
 
         Raises as `Database.begin`, or `InternalError` if the statement or a value is refused.
         """
-        with _translated():
-            try:
-                result = self._connection.execute(statement, values)
-            except (TypeError, ValueError) as error:  # psycopg's own, when it encodes JSON; SQLAlchemy wraps SQLite's
-                raise InternalError(f"A value can't be stored: {error}.", cure="Report this as a bug.") from error
+        result = self._execute(statement, values)
         assert isinstance(result, CursorResult)  # what a Core statement gives; the declared type is wider
         return result
 
     def execute_many(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
         """Runs one statement for each of the rows, of which there is at least one. Raises as `execute`."""
         # The rows as parameters: a part of the statement, they would have it compiled each time, for a millisecond.
-        with _translated():
-            try:
-                self._connection.execute(statement, [dict(row) for row in rows])
-            except (TypeError, ValueError) as error:
-                raise InternalError(f"A value can't be stored: {error}.", cure="Report this as a bug.") from error
+        self._execute(statement, [dict(row) for row in rows])
 
     def insert_new(self, table: Table, values: Mapping[str, Any]) -> bool:
         """Inserts a row unless a unique column or the primary key forbids it; whether it was inserted.
@@ -97,7 +89,8 @@ class Transaction:
         """Inserts a row, or overwrites the one with its primary key, except the columns in `keep`."""
         key = [column.name for column in table.primary_key]
         changed = {name: value for name, value in values.items() if name not in key and name not in keep}
-        self.execute(self._insert(table).values(**values).on_conflict_do_update(index_elements=key, set_=changed))
+        insert = _insert(self._connection.dialect.name, table)
+        self.execute(insert.values(**values).on_conflict_do_update(index_elements=key, set_=changed))
 
     def add_to(self, table: Table, rows: Sequence[Mapping[str, Any]], *, column: str) -> None:
         """Inserts rows; where one with its primary key exists, adds the new value of that column to it."""
@@ -128,11 +121,11 @@ class Transaction:
         An exception that leaves the block takes it back too. After `undo`, the rest of the block belongs to the
         transaction around it.
         """
-        nested, counted, noted = self._connection.begin_nested(), dict(self._counts), list(self._notes)
+        nested, forget = self._connection.begin_nested(), self._memory()
 
         def undo() -> None:
             nested.rollback()
-            self._counts, self._notes = dict(counted), list(noted)
+            forget()
 
         try:
             yield undo
@@ -149,21 +142,34 @@ class Transaction:
         Cheaper than `savepoint` where nothing is to happen at the end of a block.
         """
         self._marks += 1
-        name, counted, noted = f"mark_{self._marks}", dict(self._counts), list(self._notes)
+        name, forget = f"mark_{self._marks}", self._memory()
         self._driver(f"SAVEPOINT {name}")
 
         def undo() -> None:
             self._driver(f"ROLLBACK TO SAVEPOINT {name}")
-            self._counts, self._notes = dict(counted), list(noted)
+            forget()
 
         return undo
+
+    def _memory(self) -> Callable[[], None]:
+        """Gives a function that forgets what is counted and noted from here on."""
+        counted, noted = dict(self._counts), list(self._notes)
+
+        def forget() -> None:
+            self._counts, self._notes = dict(counted), list(noted)
+
+        return forget
 
     def _driver(self, statement: str) -> None:
         with _translated():
             self._connection.exec_driver_sql(statement)
 
-    def _insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
-        return sqlite.insert(table) if self.single_writer else postgresql.insert(table)
+    def _execute(self, statement: Executable, values: Any) -> Result[Any]:
+        with _translated():
+            try:
+                return self._connection.execute(statement, values)
+            except (TypeError, ValueError) as error:  # psycopg's own, when it encodes JSON; SQLAlchemy wraps SQLite's
+                raise InternalError(f"A value can't be stored: {error}.", cure="Report this as a bug.") from error
 
 
 class Database:
@@ -280,16 +286,19 @@ def _began(connection: Connection) -> None:
 
 @cache
 def _inserting(dialect: str, table: Table) -> Executable:
-    statement = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-    return statement.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return _insert(dialect, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 @cache
 def _adding(dialect: str, table: Table, column: str) -> Executable:
-    statement = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    statement = _insert(dialect, table)
     summed = {column: table.c[column] + statement.excluded[column]}
     key = [each.name for each in table.primary_key]
     return statement.on_conflict_do_update(index_elements=key, set_=summed)
+
+
+def _insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def _note_begin(connection: Connection, *_: object) -> None:
