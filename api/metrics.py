@@ -103,52 +103,40 @@ class _Service(Collector):
 
 
 def _gauges(found: Figures) -> Iterator[Family]:
-    jobs = GaugeMetricFamily("burnish_jobs", "Jobs by state.", labels=("state",))
-    for state, value in found.jobs.items():
-        jobs.add_metric((state,), value)
+    yield _by_label(GaugeMetricFamily("burnish_jobs", "Jobs by state.", labels=("state",)), found.jobs)
     computations = GaugeMetricFamily("burnish_computations", "Computations.", labels=("state", "queue"))
     for labels, value in found.computations.items():
         computations.add_metric(labels, value)
-    age = GaugeMetricFamily(
-        "burnish_queue_age_seconds", "How long the oldest ready computation has been waiting.", labels=("queue",)
-    )
-    for queue, value in found.queue_age.items():
-        age.add_metric((queue,), value)
-    workers = GaugeMetricFamily("burnish_workers", "Live workers by the queue they serve.", labels=("queue",))
-    for queue, value in found.workers.items():
-        workers.add_metric((queue,), value)
+    yield computations
+    oldest = "How long the oldest ready computation has been waiting."
+    yield _by_label(GaugeMetricFamily("burnish_queue_age_seconds", oldest, labels=("queue",)), found.queue_age)
+    serving = "Live workers by the queue they serve."
+    yield _by_label(GaugeMetricFamily("burnish_workers", serving, labels=("queue",)), found.workers)
     overdue = "How late the schedule is that has been due the longest."
+    yield GaugeMetricFamily("burnish_schedule_overdue_seconds", overdue, value=found.overdue)
     waiting = "How long the oldest delivery to an enabled webhook has been on its way."
-    return iter(
-        (
-            jobs,
-            computations,
-            age,
-            workers,
-            GaugeMetricFamily("burnish_schedule_overdue_seconds", overdue, value=found.overdue),
-            GaugeMetricFamily("burnish_webhook_age_seconds", waiting, value=found.delivery_age),
-        )
-    )
+    yield GaugeMetricFamily("burnish_webhook_age_seconds", waiting, value=found.delivery_age)
 
 
 def _counters(found: Figures) -> Iterator[Family]:
     yield CounterMetricFamily("burnish_cache_hits", "Steps read from the cache.", value=found.cache_hits)
     yield CounterMetricFamily("burnish_cache_misses", "Steps not in the cache.", value=found.cache_misses)
     yield CounterMetricFamily("burnish_lease_losses", "Leases that lapsed.", value=found.lease_losses)
-    retries = CounterMetricFamily("burnish_step_retries", "Attempts that failed and are made again.", labels=("class",))
-    for name in ("user", "resource", "internal"):
-        retries.add_metric((name,), found.step_retries.get(name, 0.0))
-    yield retries
-    firings = CounterMetricFamily("burnish_schedule_firings", "Times that schedules were due.", labels=("outcome",))
-    for outcome, value in found.firings.items():
-        firings.add_metric((outcome,), value)
-    yield firings
-    deliveries = CounterMetricFamily("burnish_webhook_deliveries", "Deliveries that ended.", labels=("outcome",))
-    for outcome, value in found.deliveries.items():
-        deliveries.add_metric((outcome,), value)
-    yield deliveries
-    again = "Attempts at a delivery that failed and are made again."
-    yield CounterMetricFamily("burnish_webhook_retries", again, value=found.delivery_retries)
+    retries = {name: found.step_retries.get(name, 0.0) for name in ("user", "resource", "internal")}
+    again = "Attempts that failed and are made again."
+    yield _by_label(CounterMetricFamily("burnish_step_retries", again, labels=("class",)), retries)
+    due = "Times that schedules were due."
+    yield _by_label(CounterMetricFamily("burnish_schedule_firings", due, labels=("outcome",)), found.firings)
+    ended = "Deliveries that ended."
+    yield _by_label(CounterMetricFamily("burnish_webhook_deliveries", ended, labels=("outcome",)), found.deliveries)
+    failed = "Attempts at a delivery that failed and are made again."
+    yield CounterMetricFamily("burnish_webhook_retries", failed, value=found.delivery_retries)
+
+
+def _by_label(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]) -> Family:
+    for label, value in values.items():
+        family.add_metric((label,), value)
+    return family
 
 
 def _durations(name: str, help: str, label: str, found: Mapping[str, Durations]) -> Family:
