@@ -15,25 +15,25 @@ idle host. At the end the table of all that is known is written.
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.matrix.available import available
 from benchmarks.matrix.cells import CELLS, CELLS_BY_NAME, Cell
 from benchmarks.matrix.child import Crashed, in_child
 from benchmarks.matrix.models import MODELS, MODELS_BY_NAME, Model
 from benchmarks.matrix.records import Records
-from benchmarks.matrix.run import failure, make_model, measure_cells, run_cell
+from benchmarks.matrix.run import failure, measure_cells, run_cell
 from benchmarks.matrix.table import document
 from benchmarks.matrix.zoo import Zoo, default_folder
+from benchmarks.options import named, publish
 from burnish.recipe import AUTOMATIC_BACKENDS
 
 __all__ = ["main"]
 
 _LIMIT = 900.0
-"""Seconds for making a model, for a cell, and for measuring a few."""
+"""Seconds for a cell, and for measuring a few."""
 _AT_ONCE = 12
 """Cells measured in one run: each has up to three contenders, and all of them are loaded."""
 
@@ -41,11 +41,11 @@ _AT_ONCE = 12
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what is missing, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=_names(MODELS_BY_NAME), default=MODELS)
-    parser.add_argument("--cells", type=_names(CELLS_BY_NAME), default=CELLS)
+    parser.add_argument("--models", type=named(MODELS_BY_NAME), default=MODELS)
+    parser.add_argument("--cells", type=named(CELLS_BY_NAME), default=CELLS)
     parser.add_argument("--zoo", type=Path, default=default_folder())
     parser.add_argument(
-        "--backends", type=_names({name: name for name in AUTOMATIC_BACKENDS}), default=AUTOMATIC_BACKENDS
+        "--backends", type=named({name: name for name in AUTOMATIC_BACKENDS}), default=AUTOMATIC_BACKENDS
     )
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--measure", choices=("no", "missing", "all"), default="missing")
@@ -56,39 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     records, zoo = Records(options.zoo / "matrix"), Zoo(options.zoo)
     plan = {"seconds": options.seconds, "min_rounds": options.rounds, "warm_up_seconds": options.seconds}
     for model in options.models:
-        if _made(model, zoo, records):
+        if available(model, zoo, records):
             _run(model, options, records)
             if options.measure != "no":
                 _measure(model, options.cells, records, plan, options.measure == "all")
-    page = document(records)
-    if options.table is None:
-        print(page)
-    else:
-        options.table.write_text(page)
-
-
-def _names(known: dict[str, Any]) -> Any:
-    def parsed(text: str) -> list[Any]:
-        unknown = set(text.split(",")) - set(known)
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(known)}")
-        return [known[name] for name in text.split(",")]
-
-    return parsed
-
-
-def _made(model: Model, zoo: Zoo, records: Records) -> bool:
-    place = records.folder / model.name
-    if not (place / "program").exists():
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "unavailable.json").unlink(missing_ok=True)
-        began = time.monotonic()
-        try:
-            in_child(make_model, model, zoo, records, limit=_LIMIT, log=place / "log")
-        except Crashed as crash:
-            (place / "unavailable.json").write_text(json.dumps(f"It could not be made: {crash}"))
-        print(f"{model.name}: made in {time.monotonic() - began:.0f} s", flush=True)
-    return (place / "program").exists()
+    publish(document(records), options.table)
 
 
 def _run(model: Model, options: argparse.Namespace, records: Records) -> None:

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.matrix.available import available
 from benchmarks.matrix.child import Crashed, in_child
 from benchmarks.matrix.models import MODELS_BY_NAME
 from benchmarks.matrix.records import Records
-from benchmarks.matrix.run import make_model
 from benchmarks.matrix.zoo import Zoo, default_folder
+from benchmarks.options import named, publish
 from benchmarks.peers.given import KINDS, Given, digest
 from benchmarks.peers.making import make_route
 from benchmarks.peers.racing import race
@@ -39,8 +40,8 @@ _LIMIT = 900.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Makes what is missing, measures, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=_names({name: name for name in KINDS}), default=list(KINDS))
-    parser.add_argument("--routes", type=_names({route.name: route for route in ROUTES}), default=list(ROUTES))
+    parser.add_argument("--models", type=named({name: name for name in KINDS}), default=list(KINDS))
+    parser.add_argument("--routes", type=named({route.name: route for route in ROUTES}), default=list(ROUTES))
     parser.add_argument("--zoo", type=Path, default=default_folder())
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--again", action="store_true")
@@ -53,38 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     records = Records(options.folder or options.zoo / "peers")
     for model in options.models:
         given = Given(model, options.zoo / "matrix" / model)
-        if _available(given, options.zoo):
+        if _is_there(given, options.zoo):
             _make(given, options, records)
             _race(given, options, records)
             print(sentence(model, verdict_of(_known(model, records))), flush=True)
     known = {model: _known(model, records) for model in KINDS}
-    page = document({model: found for model, found in known.items() if found})
-    if options.table is None:
-        print(page)
-    else:
-        options.table.write_text(page)
+    publish(document({model: found for model, found in known.items() if found}), options.table)
 
 
-def _names(known: dict[str, Any]) -> Any:
-    def parsed(text: str) -> list[Any]:
-        unknown = set(text.split(",")) - set(known)
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(known)}")
-        return [known[name] for name in text.split(",")]
-
-    return parsed
-
-
-def _available(given: Given, zoo: Path) -> bool:
-    """Makes the model if the matrix has not yet."""
-    if not (given.folder / "program").exists():
-        given.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            model, records = MODELS_BY_NAME[given.model], Records(zoo / "matrix")
-            in_child(make_model, model, Zoo(zoo), records, limit=_LIMIT, log=given.folder / "log")
-        except Crashed as crash:
-            print(f"{given.model}: it could not be made: {crash}", flush=True)
-    return (given.folder / "program").exists()
+def _is_there(given: Given, zoo: Path) -> bool:
+    models = Records(zoo / "matrix")
+    if available(MODELS_BY_NAME[given.model], Zoo(zoo), models):
+        return True
+    print(f"{given.model}: {models.unavailable(given.model)}", flush=True)
+    return False
 
 
 def _make(given: Given, options: argparse.Namespace, records: Records) -> None:
