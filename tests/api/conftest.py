@@ -86,11 +86,7 @@ def place_on_s3(
     empty_sqlite: Path, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
     """A service whose blobs are on a real S3 server."""
-    for name, value in seaweed.environment.items():
-        monkeypatch.setenv(name, value)
-    shutil.copy(empty_sqlite, tmp_path / "burnish.sqlite")
-    store = {"BURNISH_BLOBS_URL": seaweed.url(prefix=tmp_path.name)}
-    yield from _place(f"sqlite:///{tmp_path / 'burnish.sqlite'}", tmp_path, store)
+    yield from _on_s3(empty_sqlite, seaweed, tmp_path / "through", monkeypatch, {})
 
 
 @pytest.fixture
@@ -98,12 +94,8 @@ def direct_place(
     empty_sqlite: Path, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
     """The same, where clients may send files straight to that server."""
-    for name, value in seaweed.environment.items():
-        monkeypatch.setenv(name, value)
-    shutil.copy(empty_sqlite, tmp_path / "direct.sqlite")
-    store = {"BURNISH_BLOBS_URL": seaweed.url(prefix=f"direct-{tmp_path.name}")}
-    more = {**store, "BURNISH_DIRECT_UPLOADS": "on", "BURNISH_MAX_UPLOAD": "100MB"}
-    yield from _place(f"sqlite:///{tmp_path / 'direct.sqlite'}", tmp_path, more)
+    more = {"BURNISH_DIRECT_UPLOADS": "on", "BURNISH_MAX_UPLOAD": "100MB"}
+    yield from _on_s3(empty_sqlite, seaweed, tmp_path / "direct", monkeypatch, more)
 
 
 @pytest.fixture
@@ -116,6 +108,17 @@ def direct_folder(empty_sqlite: Path, tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture
 def client(place: Place) -> FlaskClient:
     return place.client
+
+
+def _on_s3(
+    empty: Path, seaweed: Seaweed, folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> Iterator[Place]:
+    for name, value in seaweed.environment.items():
+        monkeypatch.setenv(name, value)
+    folder.mkdir()
+    shutil.copy(empty, folder / "burnish.sqlite")
+    store = {"BURNISH_BLOBS_URL": seaweed.url(prefix=f"{folder.name}-{folder.parent.name}")}
+    yield from _place(f"sqlite:///{folder / 'burnish.sqlite'}", folder, {**store, **environment})
 
 
 def _place(database_url: str, folder: Path, environment: dict[str, str]) -> Iterator[Place]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tests.models import program
 from tests.web.browsing import Watched, fits, launched, serious_faults, watched
 from tests.web.site import Site, site_in
 
-__all__ = ["axe", "browser", "each_look", "page", "site", "watch", "working"]
+__all__ = ["axe", "browser", "each_look", "large", "page", "site", "watch", "working"]
 
 NARROW = {"width": 390, "height": 844}
 WIDE = {"width": 1280, "height": 900}
@@ -47,6 +48,14 @@ def model_bytes() -> bytes:
 def data_bytes() -> bytes:
     """Labelled samples for it."""
     return dataset_bytes(64)
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of two parts."""
+    path: Path = tmp_path_factory.mktemp("large") / "large.safetensors"
+    path.write_bytes(dataset_bytes(200_000))
+    return path
 
 
 @pytest.fixture(scope="session")

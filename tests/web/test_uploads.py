@@ -8,20 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.api.place import dataset_bytes
 from tests.web.browsing import Watched
 from tests.web.site import Site
 
 PARTS = re.compile(r"/parts/(\d+)$")
 BOX = ".source[data-kind=dataset]"
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of two parts."""
-    path: Path = tmp_path_factory.mktemp("large") / "large.safetensors"
-    path.write_bytes(dataset_bytes(200_000))
-    return path
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.api.place import dataset_bytes
 from tests.seaweed import Seaweed
 from tests.web.site import Site
 
@@ -39,14 +38,6 @@ def direct_site(seaweed: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> I
         made = DirectSite(folder, seaweed.url(prefix=folder.name))
         yield made
         made.close()
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of two parts."""
-    path: Path = tmp_path_factory.mktemp("large") / "large.safetensors"
-    path.write_bytes(dataset_bytes(200_000))
-    return path
 
 
 @pytest.fixture

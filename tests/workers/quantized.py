@@ -13,7 +13,7 @@ from tests import models
 from workers.passes.base import Applied, PassContext, Samples
 from workers.passes.quantize import QuantizePass
 
-__all__ = ["THIRD_PARTY", "calibration", "context", "export", "quantize", "quantized", "sqnr"]
+__all__ = ["THIRD_PARTY", "calibration", "context", "export", "quantize", "quantized", "random", "sqnr"]
 
 THIRD_PARTY = (
     "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning",  # torch, when it copies a program
@@ -48,6 +48,11 @@ def export(module: torch.nn.Module, example: torch.Tensor) -> ExportedProgram:
     """`module` exported with a batch of 1 to `models.MAX_BATCH`."""
     shapes = ({0: Dim("batch", min=1, max=models.MAX_BATCH)},)
     return torch.export.export(module.eval(), (example,), dynamic_shapes=shapes)
+
+
+def random(*shape: int) -> torch.Tensor:
+    """Normal numbers, always the same."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
 def sqnr(reference: torch.Tensor, value: torch.Tensor) -> float:

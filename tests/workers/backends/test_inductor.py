@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +11,17 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from tests import models
-from tests.workers.quantized import THIRD_PARTY, calibration, export, quantize, sqnr
+from tests.workers.quantized import THIRD_PARTY, calibration, export, quantize, random, sqnr
 from workers.backends import inductor as module_under_test
 from workers.backends.base import Lowered
 from workers.backends.inductor import Inductor
 from workers.programs import load_program, save_program
 from workers.standalone.load_inductor import Runner, load
 
-pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
+pytestmark = [
+    pytest.mark.usefixtures("loading_here"),
+    *(pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY),
+]
 
 ROUNDING_DB = 40.0
 """Least SQNR of int8 kernels against the quantized program in eager: they differ in how they round ties."""
@@ -77,20 +78,6 @@ def seeded(module: type[nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return module()
-
-
-def random(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The loader sets process-wide variables and the number of threads, which other tests must not inherit."""
-    before, threads = dict(os.environ), torch.get_num_threads()
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +17,18 @@ import workers.standalone
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from tests.workers.low_bit_programs import exported, low_bit
-from tests.workers.quantized import THIRD_PARTY, calibration
+from tests.workers.quantized import THIRD_PARTY, calibration, random
 from workers.backends.base import Lowered
 from workers.backends.inductor import Inductor
 from workers.backends.kernels import library
 from workers.standalone.load_inductor import load
 
 pytestmark = [
-    pytest.mark.filterwarnings(warning)
-    for warning in (
-        *THIRD_PARTY,
-        "ignore:The tensor attributes .*_flat_weights:UserWarning",
-    )  # torch, of recurrent layers
+    pytest.mark.usefixtures("loading_here"),
+    *(pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY),
+    pytest.mark.filterwarnings(
+        "ignore:The tensor attributes .*_flat_weights:UserWarning"
+    ),  # torch, of recurrent layers
 ]
 
 
@@ -61,20 +59,6 @@ class Recurrent(nn.Module):
         y, (state, cell) = self.lstm(x)
         y, last = self.gru(y.transpose(0, 1))
         return self.head(y), state, cell, last
-
-
-def random(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The loader sets process-wide variables and the number of threads, which other tests must not inherit."""
-    before, threads = dict(os.environ), torch.get_num_threads()
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-    torch.set_num_threads(threads)
 
 
 def program(
