@@ -44,10 +44,14 @@ const draw = async (figure, width) => {
   svg.classList.add("plot-svg");
   svg.setAttribute("role", "group");
   svg.setAttribute("aria-label", `${figure.getAttribute("aria-label")}: a plot; the table has the same figures`);
+  const focused = links(canvas).indexOf(document.activeElement);
   canvas.replaceChildren(svg, ...legendOf(legend));
   tip(figure, svg, tips);
   tools(figure, svg, rows);
+  links(canvas)[focused]?.focus({ preventScroll: true }); // who stood on a dot stands on it when it is drawn again
 };
+
+const links = (canvas) => [...canvas.querySelectorAll("svg.plot-svg a")];
 
 /** Plot labels its groups ("x-axis tick") and its marks; only what stands for a row is worth a name, and needs a role. */
 const name = (svg) => {

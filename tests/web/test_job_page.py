@@ -68,6 +68,17 @@ def test_a_dot_tells_and_leads_by_keyboard(page: Page, done: Job) -> None:
     expect(page.locator("#candidates tr:focus, tr[id^=candidate]:focus")).to_have_count(1)
 
 
+def test_the_keyboard_stays_on_its_dot_when_the_plot_is_drawn_again(page: Page, done: Job) -> None:
+    opened(page, done)
+    plot = page.locator("svg.plot-svg").first
+    before = plot.element_handle()
+    plot.locator("a").last.focus()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function("plot => !plot.isConnected", arg=before)
+    expect(plot.locator("a").last).to_be_focused()
+    expect(page.locator(".plot-tip:visible")).to_have_count(1)
+
+
 def test_every_plot_can_be_saved_as_picture_drawing_and_table(page: Page, done: Job, tmp_path: Path) -> None:
     opened(page, done)
     saved = {kind: saved_as(page, kind, tmp_path) for kind in ("SVG", "PNG", "CSV")}
