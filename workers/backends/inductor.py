@@ -27,6 +27,7 @@ from workers.backends.kernels.library import LIBRARY, make_library
 from workers.graphs.cuda_weights import cuda_refusals, for_cuda
 from workers.graphs.device import Card, missing_device, moved_to
 from workers.graphs.free_batch import free_batch
+from workers.graphs.inductor_linear_inputs import make_linear_inputs_contiguous
 from workers.graphs.inductor_low_bit import Kernels, lower_low_bit, refusals
 from workers.graphs.inductor_operators import SHIMS
 from workers.graphs.one_channel_convolutions import widen_one_channel_convolutions
@@ -60,7 +61,8 @@ class Inductor(BackendRunner):
 
     Three of Inductor's optimizations give wrong answers on int8 programs (torch 2.13). The program is rewritten so
     that they don't apply, and computes the same: see `workers/graphs/residual_linears.py` (writes into the caller's
-    input, and into its own constants) and `workers/graphs/one_channel_convolutions.py` (one input channel).
+    input, and into its own constants) and `workers/graphs/one_channel_convolutions.py` (one input channel). So are
+    linear layers that it refuses, or leaves in float: see `workers/graphs/inductor_linear_inputs.py`.
     """
 
     name: ClassVar[str] = "inductor"
@@ -143,6 +145,8 @@ def _rewritten(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
     notes = []
     if count := widen_one_channel_convolutions(module):
         notes.append(f"{count} convolution(s) of one input channel run over four, three of them zero.")
+    if count := make_linear_inputs_contiguous(module):
+        notes.append(f"{count} int8 linear layer(s) read a contiguous copy of their input: only that is one product.")
     if count := guard_residual_linears(module):
         notes.append(f"{count} residual addition(s) kept out of the int8 linear layer, where Inductor adds in place.")
     if not notes:

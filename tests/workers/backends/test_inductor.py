@@ -55,6 +55,19 @@ class Gray(nn.Module):
         return self.head(torch.relu(self.last(x * weight)).mean((2, 3)))  # type: ignore[no-any-return]
 
 
+class Transposed(nn.Module):
+    """Self-attention with the batch first, whose linear layers read it second, and layers over rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
+        self.wide, self.narrow = nn.Linear(16, 24), nn.Linear(24, 8, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        image = self.attention(x).unflatten(2, (16, 2)).permute(0, 3, 1, 2).transpose(2, 3)
+        return self.narrow(torch.relu(self.wide(image.transpose(2, 3))).transpose(1, 2))
+
+
 class Case:
     """A program, what the backend made of it, and the artifact loaded."""
 
@@ -93,6 +106,12 @@ def gray(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 @pytest.fixture(scope="module")
+def transposed(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    program = quantize(export(seeded(Transposed), random(3, 6, 32)), random(64, 6, 32)).program
+    return Case(program, tmp_path_factory.mktemp("transposed"))
+
+
+@pytest.fixture(scope="module")
 def fixed(tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A float convolution exported with a fixed batch of 4, loaded from an archive without example inputs."""
     folder = tmp_path_factory.mktemp("fixed")
@@ -123,11 +142,17 @@ def test_a_one_channel_convolution_is_right_at_every_batch(gray: Case, batch: in
     check_three_calls(gray, random(batch, 1, 12, 12))
 
 
-def test_linear_layers_and_convolutions_run_on_integer_kernels(residuals: Case, gray: Case) -> None:
-    with zipfile.ZipFile(residuals.lowered.path) as package:
-        code = b"".join(package.read(name) for name in package.namelist())
-        assert b"qlinear_pointwise_tensor" in code
-        assert b"aoti_torch_cpu_addmm_out" not in code
+@pytest.mark.parametrize("batch", BATCHES)
+def test_linear_layers_over_a_transposed_input_are_right_at_every_batch(transposed: Case, batch: int) -> None:
+    check_three_calls(transposed, random(batch, 6, 32))
+
+
+def test_linear_layers_and_convolutions_run_on_integer_kernels(residuals: Case, transposed: Case, gray: Case) -> None:
+    for case in (residuals, transposed):
+        with zipfile.ZipFile(case.lowered.path) as package:
+            code = b"".join(package.read(name) for name in package.namelist())
+            assert b"qlinear_pointwise_tensor" in code
+            assert not [name for name in (b"addmm", b"bmm", b"mm") if b"aoti_torch_cpu_%s_out" % name in code]
     with zipfile.ZipFile(gray.lowered.path) as package:
         code = b"".join(package.read(name) for name in package.namelist())
         assert b"qconv_pointwise_tensor" in code
@@ -135,7 +160,8 @@ def test_linear_layers_and_convolutions_run_on_integer_kernels(residuals: Case, 
         assert b"aoti_torch_cpu_convolution" not in code
 
 
-def test_each_rewrite_is_noted(residuals: Case, gray: Case) -> None:
+def test_each_rewrite_is_noted(residuals: Case, transposed: Case, gray: Case) -> None:
+    assert any("3 int8 linear layer(s) read a contiguous copy" in note for note in transposed.lowered.notes)
     assert any("2 residual addition(s)" in note for note in residuals.lowered.notes)
     assert any("1 convolution(s) of one input channel" in note for note in gray.lowered.notes)
 

@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from tests.workers.quantized import THIRD_PARTY, export, quantize
 from workers.graphs.affine_batch_norms import make_batch_norms_affine
+from workers.graphs.inductor_linear_inputs import make_linear_inputs_contiguous
 from workers.graphs.one_channel_convolutions import is_ambiguous, widen_one_channel_convolutions
 from workers.graphs.reexport import reexport
 from workers.graphs.residual_linears import guard_residual_linears
@@ -27,6 +28,18 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.layer(x)
+
+
+class Transposed(nn.Module):
+    """Two layers read one transposed input, one reads it as it lies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.plain = nn.Linear(6, 5), nn.Linear(6, 4, bias=False), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = x.transpose(0, 1)
+        return self.one(y), self.other(y), self.plain(x)
 
 
 def ops(module: GraphModule) -> Counter[str]:
@@ -48,6 +61,25 @@ def test_a_residual_addition_becomes_a_subtraction_equal_to_the_last_bit() -> No
 def test_an_addition_to_a_float_layer_is_left_as_it_is() -> None:
     module = copy.deepcopy(export(Residual(), torch.randn(3, 6)).module(check_guards=False))
     assert guard_residual_linears(module) == 0
+
+
+def test_a_transposed_input_of_a_linear_layer_is_copied_and_computes_the_same() -> None:
+    program = quantize(export(Transposed(), torch.randn(3, 7, 6)), torch.randn(32, 7, 6)).program
+    module = copy.deepcopy(program.module(check_guards=False))
+    inputs = torch.randn(5, 7, 6)
+    expected = module(inputs)
+    assert make_linear_inputs_contiguous(module) == 2
+    for found, other in zip(module(inputs), expected, strict=True):
+        torch.testing.assert_close(found, other, rtol=1e-6, atol=1e-6)
+    assert make_linear_inputs_contiguous(module) == 0
+    after = reexport(module, program, [torch.randn(2, 7, 6)])
+    assert batch_range(after) == batch_range(program)
+    assert make_linear_inputs_contiguous(copy.deepcopy(after.module(check_guards=False))) == 0
+
+
+def test_a_transposed_input_of_a_float_layer_is_left_as_it_is() -> None:
+    module = copy.deepcopy(export(Transposed(), torch.randn(3, 7, 6)).module(check_guards=False))
+    assert make_linear_inputs_contiguous(module) == 0
 
 
 @pytest.mark.parametrize("padding", [1, "same"])
