@@ -17,8 +17,9 @@ from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_bias import quantize_biases
 from workers.graphs.onnx_low_bit import lower_low_bit
 from workers.graphs.onnx_provenance import name_batch, strip_provenance
+from workers.graphs.onnx_scales import unify_scales
 from workers.graphs.onnx_scan import expand_recurrences
-from workers.graphs.onnx_sharing import share_constants
+from workers.graphs.onnx_sharing import drop_unread_constants, share_constants
 from workers.graphs.onnx_sites import drop_keepers
 from workers.passes.base import Samples
 from workers.passes.calibration import batches
@@ -64,8 +65,10 @@ class OnnxRuntime(BackendRunner):
         model = exported.model_proto
         drop_keepers(model)
         expand_recurrences(model)
+        unify_scales(model)
         share_constants(model)
         count = quantize_biases(model)
+        drop_unread_constants(model)
         strip_provenance(model)
         name_batch(model)
         path = folder / self.filename

@@ -16,6 +16,8 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from workers.graphs.affine_batch_norms import make_batch_norms_affine
+from workers.graphs.low_bit import stored_tensor
+from workers.graphs.row_scales import SharedScaleObserver, can_share_scale
 from workers.graphs.static_ranges import EntropyObserver, PercentileObserver
 
 __all__ = ["CONVOLUTIONS", "LINEARS", "Calibration", "Int8Annotations", "tail"]
@@ -66,7 +68,8 @@ EPS = float(torch.finfo(torch.float32).eps)
 class Int8Annotations(Quantizer):  # type: ignore[misc]  # torchao ships no types
     """Chooses the quantized tensors so that ONNX Runtime and Inductor both find their int8 kernels.
 
-    1. A convolution or linear layer reads an int8 activation and int8 weights, one scale per output channel.
+    1. A convolution or linear layer reads an int8 activation and int8 weights, one scale per output channel. A linear
+       layer's are equal where that costs next to nothing (`workers/graphs/row_scales.py`).
     2. A convolution's output is quantized again, after the clamp that follows it: ONNX Runtime has no convolution
        that reads int8 and writes float. A linear layer's output stays float unless its reader quantizes it.
     3. An addition that reads a quantized convolution (a residual connection) works on int8 on both sides. Since the
@@ -92,14 +95,17 @@ class Int8Annotations(Quantizer):  # type: ignore[misc]  # torchao ships no type
             qscheme=torch.per_tensor_affine,
             observer_or_fake_quant_ctr=_OBSERVERS[calibration].with_args(eps=EPS),
         )
-        limit = 2 ** (weight_bits - 1) - 1
-        self._weight = QuantizationSpec(
-            dtype=torch.int8,
-            quant_min=-limit,
-            quant_max=limit,
-            qscheme=torch.per_channel_symmetric,
-            ch_axis=0,
-            observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=EPS),
+        self._limit = 2 ** (weight_bits - 1) - 1
+        self._weight, self._shared_weight = (
+            QuantizationSpec(
+                dtype=torch.int8,
+                quant_min=-self._limit,
+                quant_max=self._limit,
+                qscheme=torch.per_channel_symmetric,
+                ch_axis=0,
+                observer_or_fake_quant_ctr=observer.with_args(eps=EPS),
+            )
+            for observer in (PerChannelMinMaxObserver, SharedScaleObserver)
         )
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
@@ -111,7 +117,7 @@ class Int8Annotations(Quantizer):  # type: ignore[misc]  # torchao ships no type
         """Applies the rules in the order of the graph, so that each node's inputs are decided before it."""
         for node in model.graph.nodes:
             if node.name in self._layers:
-                self._annotate_layer(node)
+                self._annotate_layer(model, node)
             elif node.target in ADDITIONS:
                 self._annotate_addition(node)
             elif node.target is aten.cat.default:
@@ -123,9 +129,11 @@ class Int8Annotations(Quantizer):  # type: ignore[misc]  # torchao ships no type
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: the rules make no combination that the backends can't take."""
 
-    def _annotate_layer(self, node: Node) -> None:
+    def _annotate_layer(self, model: GraphModule, node: Node) -> None:
         source, weight = node.args[:2]
-        _annotation(node).input_qspec_map.update({source: self._activation, weight: self._weight})
+        shared = node.target in LINEARS and can_share_scale(stored_tensor(model, weight), self._limit)
+        weights = self._shared_weight if shared else self._weight
+        _annotation(node).input_qspec_map.update({source: self._activation, weight: weights})
         if node.target in CONVOLUTIONS:
             _annotation(tail(node)).output_qspec = self._activation
 

@@ -27,10 +27,10 @@ class _Layer:
 def quantize_biases(model: ModelProto) -> int:
     """Replaces the float bias of each quantized `Conv` and `Gemm` by an int32 one, in place; returns how many.
 
-    The scale is that of the products, activation scale × weight scale, per output channel. Without this ONNX Runtime
-    runs `Gemm` in float. Where a channel's weights are so small that its bias would not fit int32 (after pruning,
-    weights of zero with a bias are common), that channel's weight scale is raised until it fits: the products are
-    then below 2⁻¹⁵ of the bias per input, and lose nothing that int8 could show.
+    The scale is that of the products, activation scale × weight scale, per output channel or for all. Without this
+    ONNX Runtime runs `Gemm` in float. Where a channel's weights are so small that its bias would not fit int32 (after
+    pruning, weights of zero with a bias are common), that channel's weight scale is raised until it fits: the products
+    are then below 2⁻¹⁵ of the bias per input, and lose nothing that int8 could show.
     """
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
@@ -40,8 +40,6 @@ def quantize_biases(model: ModelProto) -> int:
         if layer is not None:
             _quantize(model, layer, constants)
             count += 1
-    if count:
-        _drop_unused_initializers(model)
     return count
 
 
@@ -66,13 +64,15 @@ def _layer(
 def _quantize(model: ModelProto, layer: _Layer, constants: dict[str, npt.NDArray[np.generic]]) -> None:
     name = layer.node.output[0]
     bias = constants[layer.node.input[2]].astype(np.float64)
-    old = constants[layer.weight.input[1]].astype(np.float64)
-    scale = np.maximum(old, np.abs(bias) / (layer.activation_scale * _LIMIT)).astype(np.float32)
-    if np.any(scale > old):
+    scale = constants[layer.weight.input[1]]
+    least = np.abs(bias) / (layer.activation_scale * _LIMIT)
+    if np.any(least > scale):
+        old, scale = scale.astype(np.float64), np.maximum(scale, least).astype(np.float32)
         _rescale(model, layer.weight, constants, old, scale)
     product = (scale.astype(np.float64) * layer.activation_scale).astype(np.float32)
     quantized = np.rint(bias / product).astype(np.int32)
-    parts = {f"{name}_bias": quantized, f"{name}_bias_scale": product, f"{name}_bias_zero": np.zeros_like(quantized)}
+    zero = np.zeros_like(product, dtype=np.int32)
+    parts = {f"{name}_bias": quantized, f"{name}_bias_scale": product, f"{name}_bias_zero": zero}
     model.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in parts.items())
     dequantize = helper.make_node(
         "DequantizeLinear", list(parts), [f"{name}_bias_float"], f"{name}_bias_dequantize", axis=0
@@ -94,7 +94,8 @@ def _rescale(
     shape[axis] = new.size
     factor = (old / new).reshape(shape)
     rescaled = np.rint(values.astype(np.float64) * factor).astype(values.dtype)
-    for position, (suffix, value) in enumerate([("rescaled", rescaled), ("scale", new)]):
+    zeros = np.broadcast_to(constants[weight.input[2]], new.shape)  # ONNX wants both of one shape
+    for position, (suffix, value) in enumerate([("rescaled", rescaled), ("scale", new), ("zeros", zeros)]):
         name = f"{weight.output[0]}_{suffix}"
         model.graph.initializer.append(numpy_helper.from_array(value, name))
         weight.input[position] = name
@@ -105,10 +106,3 @@ def _attribute(node: NodeProto, name: str, default: float) -> float:
         if attribute.name == name:
             return float(helper.get_attribute_value(attribute))
     return default
-
-
-def _drop_unused_initializers(model: ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)

@@ -1,13 +1,13 @@
-"""Constants that are equal are in an ONNX file once: a table that is also the weight of a layer, scales, masks."""
+"""Constants are in an ONNX file once, and only if they are read: tables that are also weights, scales, masks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-__all__ = ["share_constants"]
+__all__ = ["drop_unread_constants", "share_constants"]
 
 
 def share_constants(model: ModelProto) -> int:
@@ -31,6 +31,23 @@ def share_constants(model: ModelProto) -> int:
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
     return len(names)
+
+
+def drop_unread_constants(model: ModelProto) -> None:
+    """Takes out, in place, the initializers that no node reads any longer, those in bodies included."""
+    read = set(_read(model.graph.node)) | {value.name for value in model.graph.output}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def _read(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _read(attribute.g.node)
+                yield from (value.name for value in attribute.g.output)
 
 
 def _content(tensor: TensorProto) -> bytes:

@@ -1,4 +1,4 @@
-"""Static int8: weights per output channel, activations per tensor with ranges from the calibration data."""
+"""Static int8: weights per output channel or layer, activations per tensor with ranges from the calibration data."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def _treat(
     assert isinstance(source, Node)
     codes, scales = (stored_tensor(module, argument) for argument in source.args[:2])
     rounded = codes.float() * scales.float().reshape(-1, *[1] * (codes.dim() - 1))
-    how = "weights per output channel, activations per tensor, calibrated"
+    shared = scales.numel() > 1 and bool((scales == scales[0]).all())
+    how = f"weights {'on one scale' if shared else 'per output channel'}, activations per tensor, calibrated"
     if narrow:
         how += "; weights use 7 bits, since the int8 kernels of this machine saturate"
     if seen is not None and correct_bias(module, [call], {source: mean_error(weight, rounded, seen.mean)}):

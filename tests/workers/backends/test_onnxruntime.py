@@ -37,13 +37,26 @@ def residual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lower(quantized("residual_cnn").program, tmp_path_factory.mktemp("residual"))
 
 
-def optimized(path: Path, folder: Path) -> Counter[str]:
-    """The operators that ONNX Runtime really runs: its graph after optimization."""
+def optimized_graph(path: Path, folder: Path) -> onnx.GraphProto:
+    """What ONNX Runtime really runs: its graph after optimization."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 3
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
+    return onnx.load(folder / "optimized.onnx").graph
+
+
+def optimized(path: Path, folder: Path) -> Counter[str]:
+    """The operators of that graph."""
+    return Counter(node.op_type for node in optimized_graph(path, folder).node)
+
+
+def weight_scales(graph: onnx.GraphProto) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Shapes of scales and zero points of the weights that integer products of linear layers read, in their order."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    places = {"QGemm": (4, 5), "MatMulIntegerToFloat": (3, 5)}
+    found = [(node, places[node.op_type]) for node in graph.node if node.op_type in places]
+    return [(shapes[node.input[scale]], shapes[node.input[zero]]) for node, (scale, zero) in found]
 
 
 @pytest.mark.parametrize("name", ["depthwise_cnn", "concat_cnn", "mlp", "encoder", "lstm"])
@@ -87,9 +100,27 @@ def test_every_layer_runs_on_integer_kernels(residual: Path, tmp_path: Path) -> 
 
 
 def test_linear_layers_on_sequences_run_on_integer_kernels(tmp_path: Path) -> None:
-    count = optimized(lower(quantized("encoder").program, tmp_path), tmp_path)
+    graph = optimized_graph(lower(quantized("encoder").program, tmp_path), tmp_path)
+    count = Counter(node.op_type for node in graph.node)
     assert count["MatMulIntegerToFloat"] == 4
     assert count["QGemm"] == 1
+    assert weight_scales(graph) == [((), ())] * 5
+
+
+def test_a_dense_network_is_one_product_a_layer_with_one_scale_each(tmp_path: Path) -> None:
+    graph = optimized_graph(lower(quantized("mlp").program, tmp_path), tmp_path)
+    assert [node.op_type for node in graph.node] == ["QuantizeLinear", "QGemm", "QGemm", "QGemm"]
+    assert weight_scales(graph) == [((), ())] * 3
+
+
+def test_rows_that_need_them_keep_scales_of_their_own(tmp_path: Path) -> None:
+    layers = nn.Sequential(nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 4))
+    with torch.no_grad():
+        layers[0].weight[3] *= 0.01
+    program = quantize(export(layers, torch.randn(3, 32)), torch.randn(64, 32)).program
+    graph = optimized_graph(lower(program, tmp_path), tmp_path)
+    assert [node.op_type for node in graph.node] == ["QuantizeLinear", "QGemm", "QGemm"]
+    assert weight_scales(graph) == [((8,), (8,)), ((), ())]
 
 
 def test_int8_files_are_at_least_three_and_a_half_times_smaller(tmp_path: Path) -> None:

@@ -8,18 +8,19 @@ import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from workers.graphs.onnx_bias import quantize_biases
+from workers.graphs.onnx_sharing import drop_unread_constants
 
 WEIGHT = np.array([[10, -20, 30], [1, 2, 3]], dtype=np.int8)
 
 
-def model(scales: Sequence[float], bias: Sequence[float], alpha: float = 1.0) -> ModelProto:
+def model(scales: Sequence[float] | float, bias: Sequence[float], alpha: float = 1.0) -> ModelProto:
     """A quantized Gemm of three inputs and two outputs, activation scale 0.02."""
     constants: dict[str, npt.NDArray[np.generic]] = {
         "sx": np.array(0.02, np.float32),
         "zx": np.array(128, np.uint8),
         "w": WEIGHT,
         "sw": np.array(scales, np.float32),
-        "zw": np.zeros(2, np.int8),
+        "zw": np.zeros_like(scales, np.int8),
         "b": np.array(bias, np.float32),
     }
     nodes: list[NodeProto] = [
@@ -54,6 +55,7 @@ def test_a_bias_becomes_int32_and_the_outputs_stay() -> None:
     before = run(made)
     assert quantize_biases(made) == 1
     assert initializers(made)["y_bias"].dtype == np.int32
+    drop_unread_constants(made)
     assert "b" not in initializers(made)
     np.testing.assert_allclose(run(made), before, atol=1e-3)
 
@@ -66,6 +68,24 @@ def test_a_bias_too_large_for_the_scale_of_its_channel_raises_the_scale() -> Non
     assert abs(int(values["y_bias"][0])) <= 2**30
     assert np.array_equal(values["dw_rescaled"][1], WEIGHT[1])
     np.testing.assert_allclose(run(made), before, atol=1e-3)
+
+
+def test_on_one_scale_of_the_weights_the_bias_has_one_too() -> None:
+    made = model(0.01, [0.7, -3.0])
+    before = run(made)
+    assert quantize_biases(made) == 1
+    assert initializers(made)["y_bias_scale"].shape == initializers(made)["y_bias_zero"].shape == ()
+    np.testing.assert_allclose(run(made), before, atol=1e-3)
+
+
+def test_where_one_scale_is_too_small_for_a_bias_each_channel_gets_its_own() -> None:
+    made = model(1e-9, [5.0, 1e-9])
+    quantize_biases(made)
+    values = initializers(made)
+    assert values["dw_scale"].shape == values["dw_zeros"].shape == (2,)
+    assert np.array_equal(values["dw_rescaled"][1], WEIGHT[1])
+    assert abs(int(values["y_bias"][0])) <= 2**30
+    np.testing.assert_allclose(run(made)[:, 0], 5.0)
 
 
 def test_a_scaled_product_is_left_as_it_is() -> None:

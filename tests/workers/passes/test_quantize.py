@@ -78,6 +78,19 @@ def test_each_layer_is_reported_by_its_name_in_the_model() -> None:
     assert len(layers) == 9
 
 
+def test_a_linear_layer_has_one_scale_unless_a_row_is_too_small_for_it() -> None:
+    layers = nn.Sequential(nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 4))
+    with torch.no_grad():
+        layers[2].weight[1] *= 0.01
+    applied = quantize(export(layers, torch.randn(3, 32)), torch.randn(64, 32))
+    constants = {**applied.program.state_dict, **applied.program.constants}
+    names = {spec.arg.name: spec.target for spec in applied.program.graph_signature.input_specs}
+    per_row = [node for node in applied.program.graph.nodes if "dequantize_per_channel" in str(node.target)]
+    assert [len(constants[names[node.args[1].name]].unique()) for node in per_row] == [1, 4]
+    assert ["on one scale" in layer.reason for layer in applied.layers] == [True, False]
+    assert "per output channel" in applied.layers[1].reason
+
+
 def test_a_recurrent_layer_is_left_alone_with_the_reason() -> None:
     layers = {layer.layer: layer for layer in quantized("lstm").layers}
     assert layers["lstm"].treatment == "left alone"
