@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, update
 
-from burnish.errors import InternalError
+from burnish.errors import BurnishError, InternalError, OutOfMemory, UnsupportedModel
 from storage import bindings, computations, jobs
 from storage.blobs import open_store
 from storage.database import Database, Transaction
@@ -115,9 +115,21 @@ def _a_wrong_sum(tx: Transaction, ids: list[str]) -> None:
     tx.execute(update(counters).where(counters.c.name == "jobs").values(value=counters.c.value + 1))
 
 
+def _an_error(tx: Transaction, job_id: str, **error: str) -> None:
+    told = {"message": "", "cure": "", **error}
+    tx.execute(update(job_rows).where(job_rows.c.id == job_id).values(state="failed", verdict=None, error=told))
+
+
 def _an_error_of_nobody(tx: Transaction, ids: list[str]) -> None:
-    error = {"class": "user", "code": "model.unsupported", "message": "", "cure": ""}
-    tx.execute(update(job_rows).where(job_rows.c.id == ids[0]).values(state="failed", verdict=None, error=error))
+    _an_error(tx, ids[0], **{"class": "user"}, code="model.unsupported", step="capture")
+
+
+def _an_error_of_the_engine(tx: Transaction, ids: list[str]) -> None:
+    _an_error(tx, ids[0], **{"class": "internal"}, code="internal")
+
+
+def _an_error_of_a_step_that_did_not_fail(tx: Transaction, ids: list[str]) -> None:
+    _an_error(tx, ids[0], **{"class": "resource"}, code="resource.memory", step="capture")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +146,8 @@ def _an_error_of_nobody(tx: Transaction, ids: list[str]) -> None:
         (_a_step_that_waits, "but its step capture is ready"),
         (_a_wrong_sum, "the running sum says"),
         (_an_error_of_nobody, "by a fault of its owner that it does not have"),
+        (_an_error_of_the_engine, "failed, and no step of it did"),
+        (_an_error_of_a_step_that_did_not_fail, "failed after 0 of 3 attempts at capture"),
     ],
 )
 def test_a_doctored_history_is_found_out(
@@ -143,6 +157,61 @@ def test_a_doctored_history_is_found_out(
     with scene.database.begin() as tx:
         doctor(tx, accepted)
     assert any(sentence in found for found in _check(scene, accepted)), _check(scene, accepted)
+
+
+def _give_up(scene: Scene, *job_ids: str, attempts: int, error: type[BurnishError] = OutOfMemory) -> None:
+    """All of them wait for the one step, which fails so often; then they do."""
+    told = error("It broke.", cure="Mend it.")
+    for left in reversed(range(attempts)):
+        scene.fail(scene.won(KEY).attempt, KEY, retry_in=0.0 if left else None, error=told)
+    with scene.database.begin() as tx:
+        for job_id in job_ids:
+            jobs.fail(tx, job_id, {**told.document(), "step": "capture"})
+
+
+@pytest.mark.parametrize("scripted", [None, "resource", "internal"])
+@pytest.mark.parametrize(("attempts", "found"), [(1, 1), (2, 1), (3, 0)])
+def test_a_job_that_failed_before_its_attempts_were_used_up_is_found_out(
+    scene: Scene, scripted: str | None, attempts: int, found: int
+) -> None:
+    job_id = scene.ready(KEY)
+    _give_up(scene, job_id, attempts=attempts)
+    violations = check_history(scene.database, [job_id], {job_id: scripted} if scripted else {})
+    assert len(violations) == found
+    assert all(f"failed after {attempts} of 3 attempts at capture" in each for each in violations)
+
+
+def test_attempts_count_for_all_jobs_that_share_the_step(scene: Scene) -> None:
+    first = scene.ready(KEY)
+    scene.won(KEY)
+    scene.clock.pass_(scene.ttl + 1)
+    scene.reap()
+    second = scene.ready(KEY)
+    _give_up(scene, first, second, attempts=2)
+    assert _check(scene, [first, second]) == []
+
+
+def test_attempts_of_an_earlier_life_of_the_step_do_not_count(scene: Scene) -> None:
+    first = scene.ready(KEY)
+    _give_up(scene, first, attempts=3)
+    second = scene.ready(KEY)
+    _give_up(scene, second, attempts=1)
+    (violation,) = _check(scene, [first, second])
+    assert violation.startswith(f"{second} failed after 1 of 3 attempts at capture")
+
+
+def test_a_fault_that_the_script_gives_its_owner_is_final_at_once(scene: Scene) -> None:
+    job_id = scene.ready(KEY)
+    _give_up(scene, job_id, attempts=1, error=UnsupportedModel)
+    assert check_history(scene.database, [job_id], {job_id: "user"}) == []
+    assert check_history(scene.database, [job_id], {job_id: "internal"}) != []
+
+
+@pytest.mark.parametrize("scripted", ["user", "resource", "internal"])
+def test_a_job_that_succeeded_in_spite_of_its_script_is_found_out(scene: Scene, scripted: str) -> None:
+    accepted = _honest(scene)
+    (violation,) = check_history(scene.database, accepted, {accepted[0]: scripted})
+    assert violation == f"{accepted[0]} succeeded, though its script ends by an error of class {scripted}"
 
 
 def test_a_job_that_nobody_was_told_of_is_found_out(scene: Scene) -> None:

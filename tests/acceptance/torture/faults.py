@@ -24,7 +24,7 @@ from tests.acceptance.torture.stack import Stack
 __all__ = ["Striker"]
 
 Undo = Callable[[], None]
-_PATIENCE = 5.0
+_PATIENCE = 10.0
 """Seconds that a blow waits for something to hit: a step that runs, a process that is up."""
 _DELAY = 0.05
 

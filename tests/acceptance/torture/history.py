@@ -9,14 +9,16 @@ Rules:
 5. Over all jobs, the result of one cache key was committed by one attempt, and its row names that one.
 6. No computation is left ready or leased; nothing waits in a job that has ended.
 7. The running sums agree with the rows.
-8. A job ended as its script and its owner let it: it fails only by what the script does, or after three attempts that
-   were all blown up.
+8. A job ended as its script and its owner let it. One whose script fails does not succeed. One that failed did so by a
+   fault that its script gives its owner, or because a step of it, which its error names, used up all its attempts, each
+   with a reason.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 
@@ -28,6 +30,8 @@ from storage.tables import computations, events, jobs, steps
 __all__ = ["check_history"]
 
 _ENDS = {"job.succeeded": "succeeded", "job.failed": "failed", "job.canceled": "canceled"}
+_ATTEMPTS = 3
+"""That a step has, before its job fails."""
 _AFTERWARDS = frozenset({"step.canceled"})
 """What is told of a job that has just failed: its other steps stop."""
 
@@ -44,13 +48,14 @@ def check_history(database: Database, accepted: Iterable[str], scripted_to_fail:
         told: dict[str, list[Event]] = defaultdict(list)
         for row in tx.execute(select(events).order_by(events.c.job_id, events.c.id)):
             told[row.job_id].append(from_row(Event, row))
+        failures = _failures(told)
         return [
             *_existence(found, set(accepted)),
             *(sentence for job in found.values() for sentence in _job(job, told[job.id])),
             *_commits(tx, told),
             *_left_open(tx),
             *_sums(tx),
-            *(sentence for job in found.values() for sentence in _reason(job, scripted_to_fail.get(job.id))),
+            *(sentence for job in found.values() for sentence in _reason(job, scripted_to_fail.get(job.id), failures)),
         ]
 
 
@@ -149,10 +154,51 @@ def _sums(tx: Transaction) -> Iterator[str]:
                 yield f"{count} {name} are {state}, the running sum says {kept.get(state, 0.0):.0f}"
 
 
-def _reason(job: Job, scripted: str | None) -> Iterator[str]:
-    if job.state == "failed":
-        kind = (job.error or {}).get("class")
-        if kind == "user" and scripted != "user":
-            yield f"{job.id} failed by a fault of its owner that it does not have: {job.error}"
-    elif job.state == "succeeded" and scripted == "user":
-        yield f"{job.id} succeeded, though its script can't be done"
+class _Failures(NamedTuple):
+    """Attempts that failed, over all jobs, since those that share a step are told of it each for its time only."""
+
+    failed: dict[str, set[int]]
+    """Numbers of the attempts for which a reason was told, by cache key."""
+    final: dict[str, set[int]]
+    """Those of them after which there was no other, until a job asked for the step anew."""
+    of_step: dict[tuple[str, str], tuple[str, int]]
+    """Key and number of the last final one, by job and step."""
+
+    def used_up(self, job_id: str, step: str) -> int:
+        """Failed attempts that the end of that step took, counted from the final one before."""
+        if (last := self.of_step.get((job_id, step))) is None:
+            return 0
+        key, attempt = last
+        before = max((number for number in self.final[key] if number < attempt), default=0)
+        return sum(before < number <= attempt for number in self.failed[key])
+
+
+def _failures(told: Mapping[str, list[Event]]) -> _Failures:
+    found = _Failures(defaultdict(set), defaultdict(set), {})
+    for job_id, history in told.items():
+        keys: dict[str, str] = {}
+        for event in history:
+            if event.step is None:
+                continue
+            keys[event.step] = key = event.data.get("key", keys.get(event.step, ""))
+            if event.kind in ("step.retry", "step.failed") and "error" in event.data:
+                found.failed[key].add(event.data["attempt"])
+            if event.kind == "step.failed":
+                found.final[key].add(event.data["attempt"])
+                found.of_step[job_id, event.step] = (key, event.data["attempt"])
+    return found
+
+
+def _reason(job: Job, scripted: str | None, failures: _Failures) -> Iterator[str]:
+    if job.state == "succeeded" and scripted is not None:
+        yield f"{job.id} succeeded, though its script ends by an error of class {scripted}"
+    if job.state != "failed":
+        return
+    error = job.error or {}
+    if error.get("class") == "user":
+        if scripted != "user":
+            yield f"{job.id} failed by a fault of its owner that it does not have: {error}"
+    elif (step := error.get("step")) is None:
+        yield f"{job.id} failed, and no step of it did: {error}"
+    elif (count := failures.used_up(job.id, step)) < _ATTEMPTS:
+        yield f"{job.id} failed after {count} of {_ATTEMPTS} attempts at {step}: {error}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 __all__ = ["ANYWHERE", "PROXIED", "Fault", "Kind", "Order", "Plan"]
@@ -35,6 +35,9 @@ _SECONDS: dict[str, tuple[float, float]] = {
 }
 _DOWN = (0.3, 1.5)
 """Seconds that anything else is away."""
+_LONG = 120.0
+"""Seconds of a run from which on the store is away once for longer than three attempts at a step take."""
+_OUTAGE = (20.0, 30.0)
 _OPS = ("capture", "split", "pass:quantize", "lower", "verify", "measure")
 
 
@@ -83,14 +86,15 @@ class Plan:
 
     @classmethod
     def derive(cls, seed: int, *, jobs: int, faults: int, seconds: float, kinds: tuple[Kind, ...]) -> Plan:
-        """The same arguments give the same plan, on any machine. Every kind comes before any comes again."""
+        """The same arguments give the same plan, on any machine. Every kind comes before any comes again, and the last
+        blows fall while jobs still come, so that they find something to hit."""
         dice = random.Random(seed)
         families = max(1, jobs // 3)
         return cls(
             seed=seed,
             seconds=seconds,
             scripts=tuple({"seed": seed, "family": family, **_script(dice)} for family in range(families)),
-            orders=tuple(_order(dice, number, families, seconds * 0.9 * number / jobs) for number in range(jobs)),
+            orders=tuple(_order(dice, number, families, seconds * number / jobs) for number in range(jobs)),
             faults=tuple(_faults(dice, faults, seconds, kinds)),
         )
 
@@ -134,6 +138,9 @@ def _faults(dice: random.Random, count: int, seconds: float, kinds: tuple[Kind, 
             dice.shuffle(bag)
         kind = bag.pop()
         low, high = _SECONDS.get(kind, _DOWN)
-        at = seconds * (number + dice.random()) / count
+        at = 0.9 * seconds * (number + dice.random()) / count
         found.append(Fault(at=at, kind=kind, target=dice.randrange(1000), seconds=dice.uniform(low, high)))
+    if seconds >= _LONG and "refuse_s3" in kinds:
+        index = next(index for index, fault in enumerate(found) if fault.kind == "refuse_s3")
+        found[index] = replace(found[index], seconds=dice.uniform(*_OUTAGE))
     return found
