@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from burnish.errors import BadSetting
@@ -14,6 +14,9 @@ from burnish.logs import FORMS
 from burnish.recipe.quantities import parse_bytes, parse_seconds
 
 __all__ = ["SETTINGS", "Setting", "Settings"]
+
+NumberT = TypeVar("NumberT", int, float)
+_PASSWORD = re.compile(r"(://[^/@:]*):.*@")
 
 
 @dataclass(frozen=True)
@@ -27,22 +30,59 @@ class Setting:
     meaning: str
     read: Callable[[str], Any]
     """Text to value; raises `ValueError` with what is wrong."""
+    example: str = ""
+    """A value that it may have, for messages; empty: the default."""
+    secret: bool = False
+    """Whether its value is not for a log."""
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        value = int(text)
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError("it is no whole number") from None
         if not low <= value <= high:
-            raise ValueError(f"must lie between {low} and {high}")
+            raise ValueError(f"it must lie between {low} and {high}")
         return value
 
     return read
 
 
-def _url(*schemes: str) -> Callable[[str], str]:
+def _time(low: str, high: str) -> Callable[[str], float]:
+    return _quantity(parse_seconds, low, high, none=False)
+
+
+def _size(low: str, high: str = "1000TB", *, none: bool = True) -> Callable[[str], int]:
+    """With `none`, 0 is allowed too."""
+    return _quantity(parse_bytes, low, high, none=none)
+
+
+def _quantity(parse: Callable[[str], NumberT], low: str, high: str, *, none: bool) -> Callable[[str], NumberT]:
+    def read(text: str) -> NumberT:
+        try:
+            value = parse(text)
+        except OverflowError:
+            raise ValueError("it is too much") from None
+        except ValueError as error:
+            raise ValueError(str(error).partition(". ")[0]) from error  # what to write instead, the caller says
+        if not (parse(low) <= value <= parse(high) or (none and value == 0)):
+            raise ValueError(f"it must {'be 0, or ' if none else ''}lie between {low} and {high}")
+        return value
+
+    return read
+
+
+def _url(*schemes: str, empty: bool = True) -> Callable[[str], str]:
     def read(text: str) -> str:
-        if text and urlsplit(text).scheme.split("+")[0] not in schemes:
-            raise ValueError(f"must start with one of {', '.join(f'{scheme}:' for scheme in schemes)}")
+        if text or not empty:
+            parts = urlsplit(text)
+            if parts.scheme.split("+")[0] not in schemes:
+                raise ValueError(f"it must start with {' or '.join(f'{scheme}:' for scheme in schemes)}")
+            if parts.scheme in ("http", "https", "redis", "rediss"):
+                _ = parts.port  # raises, if it is none
+                if not parts.hostname:
+                    raise ValueError("it names no host")
         return text
 
     return read
@@ -51,7 +91,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
 def _listen(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("must be host:port, like 127.0.0.1:8520")
+        raise ValueError("it must be host:port")
     return host.strip("[]"), int(port)
 
 
@@ -59,63 +99,70 @@ def _digests(text: str) -> tuple[str, ...]:
     digests = tuple(part.strip().lower() for part in text.split(",") if part.strip())
     for digest in digests:
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise ValueError("must be SHA-256 digests in hex, separated by commas (`printf %s TOKEN | sha256sum`)")
+            raise ValueError("it must be SHA-256 digests in hex, separated by commas (`printf %s TOKEN | sha256sum`)")
     return digests
 
 
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names or not all(re.fullmatch(r"[a-z][a-z0-9_-]*", name) for name in names):
-        raise ValueError("must be device names in lower case, separated by commas, like cpu or cpu,cuda")
+        raise ValueError("it must be device names in lower case, separated by commas")
     return names
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in allowed:
-            raise ValueError(f"must be {' or '.join(allowed)}")
+            raise ValueError(f"it must be {' or '.join(allowed)}")
         return text
 
     return read
 
 
 def _folder(text: str) -> Path:
+    if not text:
+        raise ValueError("it is empty")
     return Path(text).expanduser().absolute()
 
 
 SETTINGS: dict[str, Setting] = {
     "url": Setting("BURNISH_URL", "", "URL", "Service that the CLI and the client talk to; empty: the embedded one.",
-                   _url("http", "https")),
-    "token": Setting("BURNISH_TOKEN", "", "text", "Bearer token that the CLI and the client send.", str),
+                   _url("http", "https"), "https://burnish.example"),
+    "token": Setting("BURNISH_TOKEN", "", "text", "Bearer token that the CLI and the client send.", str, secret=True),
     "data": Setting("BURNISH_DATA", "~/.burnish", "folder", "State of the embedded service: database, blobs, logs.",
                     _folder),
     "database_url": Setting("BURNISH_DATABASE_URL", "", "URL",
                             "SQL database (postgresql+psycopg:// or sqlite:///); empty: SQLite in the data folder.",
-                            _url("postgresql", "sqlite")),
+                            _url("postgresql", "sqlite"), "postgresql+psycopg://user:password@host:5432/burnish"),
     "blobs_url": Setting("BURNISH_BLOBS_URL", "", "URL",
                          "Blob store (s3://bucket/prefix?endpoint=… or file:///folder); empty: inside the data folder.",
-                         _url("s3", "file")),
+                         _url("s3", "file"), "s3://bucket/prefix?endpoint=https://host:port"),
     "broker_url": Setting("BURNISH_BROKER_URL", "redis://127.0.0.1:6379/0", "URL", "Valkey or Redis.",
-                          _url("redis", "rediss")),
+                          _url("redis", "rediss", empty=False)),
     "listen": Setting("BURNISH_LISTEN", "127.0.0.1:8520", "host:port", "Where the API listens.", _listen),
     "tokens": Setting("BURNISH_TOKENS", "", "SHA-256, comma-separated",
-                      "Digests of the bearer tokens the API accepts; empty: open, on loopback only.", _digests),
-    "slots": Setting("BURNISH_SLOTS", "0", "steps", "Steps a worker runs at once; 0: one per core.", _whole(0, 1024)),
-    "queues": Setting("BURNISH_QUEUES", "cpu", "names, comma-separated", "Device classes a worker serves.", _names),
-    "lease_seconds": Setting("BURNISH_LEASE", "30s", "time",
-                             "A worker that gives no sign of life for this long loses its step.", parse_seconds),
-    "step_seconds": Setting("BURNISH_STEP_TIME", "6h", "time", "Longest a step may run.", parse_seconds),
-    "step_memory": Setting("BURNISH_STEP_MEMORY", "0", "size", "Most memory a step's processes may use; 0: no limit.",
-                           parse_bytes),
-    "max_upload": Setting("BURNISH_MAX_UPLOAD", "50GB", "size", "Largest model or dataset the API takes.", parse_bytes),
+                      "Digests of the bearer tokens the API accepts; empty: open, on loopback only.", _digests,
+                      "0" * 64, secret=True),
+    "slots": Setting("BURNISH_SLOTS", "0", "steps, to 1024", "Steps a worker runs at once; 0: one per core.",
+                     _whole(0, 1024), "4"),
+    "queues": Setting("BURNISH_QUEUES", "cpu", "names, comma-separated", "Device classes a worker serves.", _names,
+                      "cpu,cuda"),
+    "lease_seconds": Setting("BURNISH_LEASE", "30s", "time, 1s to 1h",
+                             "A worker that gives no sign of life for this long loses its step.", _time("1s", "1h")),
+    "step_seconds": Setting("BURNISH_STEP_TIME", "6h", "time, 1s to 1000h", "Longest a step may run.",
+                            _time("1s", "1000h")),
+    "step_memory": Setting("BURNISH_STEP_MEMORY", "0", "size, from 10MB",
+                           "Most memory a step's processes may use; 0: no limit.", _size("10MB"), "16GB"),
+    "max_upload": Setting("BURNISH_MAX_UPLOAD", "50GB", "size, from 1MB", "Largest model or dataset the API takes.",
+                          _size("1MB", none=False)),
     "direct_uploads": Setting("BURNISH_DIRECT_UPLOADS", "off", "on or off",
                               "Whether clients are offered links to send large files straight to S3, at the `public` "
                               "address of BURNISH_BLOBS_URL.", _one_of("off", "on")),
-    "cache_size": Setting("BURNISH_CACHE_SIZE", "0", "size",
+    "cache_size": Setting("BURNISH_CACHE_SIZE", "0", "size, from 1MB",
                           "Most bytes of results in the blob store, uploads not counted; over it the cheapest to "
-                          "compute again leave; 0: no limit.", parse_bytes),
+                          "compute again leave; 0: no limit.", _size("1MB"), "500GB"),
     "keep": Setting("BURNISH_KEEP", "24h", "time", "Age at which a blob that nothing refers to is removed.",
-                    parse_seconds),
+                    _time("0s", "100000h")),
     "webhook_allow_private": Setting("BURNISH_WEBHOOK_ALLOW_PRIVATE", "off", "on or off",
                                      "Whether webhooks may use http and reach private, loopback, link-local and "
                                      "metadata addresses.", _one_of("off", "on")),
@@ -166,13 +213,28 @@ class Settings:
                 )
         values = {name: _read(setting, environment) for name, setting in SETTINGS.items()}
         data: Path = values["data"]
-        values["database_url"] = values["database_url"] or f"sqlite:///{data / 'burnish.sqlite'}"
-        values["blobs_url"] = values["blobs_url"] or f"file://{quote(str(data / 'blobs'))}"
+        values["database_url"] = values["database_url"] or _database_in(data)
+        values["blobs_url"] = values["blobs_url"] or _blobs_in(data)
         return cls(**values)
+
+    def told(self, name: str) -> tuple[str, str]:
+        """The variable that decides on a setting, and its value as a log may show it."""
+        derived = {"database_url": _database_in(self.data), "blobs_url": _blobs_in(self.data)}
+        if getattr(self, name) == derived.get(name):
+            name = "data"
+        return SETTINGS[name].variable, _shown(SETTINGS[name], _write(getattr(self, name)))
 
     def environment(self) -> dict[str, str]:
         """The same settings as variables, for a child process."""
         return {SETTINGS[field.name].variable: _write(getattr(self, field.name)) for field in fields(self)}
+
+
+def _database_in(data: Path) -> str:
+    return f"sqlite:///{data / 'burnish.sqlite'}"
+
+
+def _blobs_in(data: Path) -> str:
+    return f"file://{quote(str(data / 'blobs'))}"
 
 
 def _read(setting: Setting, environment: Mapping[str, str]) -> Any:
@@ -182,10 +244,14 @@ def _read(setting: Setting, environment: Mapping[str, str]) -> Any:
     except ValueError as error:
         reason = str(error).rstrip(".")
         raise BadSetting(
-            f"{setting.variable} is {text!r}, and that can't be used: {reason}.",
-            cure=f"Set it to a {setting.unit}. {setting.meaning}",
+            f"{setting.variable} is {_shown(setting, text)}, and that can't be used: {reason}.",
+            cure=f"Write it like {setting.variable}={setting.example or setting.default}. {setting.meaning}",
             where=setting.variable,
         ) from error
+
+
+def _shown(setting: Setting, text: str) -> str:
+    return "set" if setting.secret else repr(_PASSWORD.sub(r"\1:***@", text))
 
 
 def _write(value: Any) -> str:
