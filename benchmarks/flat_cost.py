@@ -115,7 +115,7 @@ def _calls(live: list[str], size: int) -> dict[str, Callable[[Transaction], obje
 
     return {
         "claim and release": claimed,
-        "due": lambda tx: ready.due(tx, 100, 0.0),
+        "due": lambda tx: ready.due(tx, 100, tx.now),
         "reap": computations.reap,
         "unplanned": lambda tx: jobs.unplanned(tx, 100),
         "stuck": lambda tx: jobs.stuck(tx, 100),

@@ -84,6 +84,14 @@ class Doorbell:
         """A computation is ready. Raises `Unavailable`."""
         self._ring(STEP, key, queue, priority)
 
+    def waiting(self, queue: str) -> int:
+        """Doorbells in a queue that nobody has taken yet. Raises `Unavailable`."""
+        try:
+            with self._app.pool.acquire(block=True) as connection:
+                return int(connection.default_channel.queue_declare(queue).message_count)
+        except (OperationalError, RedisError, OSError) as error:
+            raise _away(f"The broker did not say how long a queue is: {error}.") from error
+
     def close(self) -> None:
         """Closes the connections."""
         self._app.close()
@@ -92,7 +100,9 @@ class Doorbell:
         try:
             self._app.send_task(task, args=[argument], queue=queue, priority=priority, retry=False, ignore_result=True)
         except (OperationalError, RedisError, OSError) as error:
-            raise Unavailable(
-                f"The broker did not take a message: {error}.",
-                cure="Check BURNISH_BROKER_URL and that Valkey runs; what is queued is rung again once it is back.",
-            ) from error
+            raise _away(f"The broker did not take a message: {error}.") from error
+
+
+def _away(message: str) -> Unavailable:
+    cure = "Check BURNISH_BROKER_URL and that Valkey runs; what is queued is rung again once it is back."
+    return Unavailable(message, cure=cure)

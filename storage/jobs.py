@@ -17,6 +17,7 @@ Whoever changes a job, its steps or its events holds its row (`lock`, or `bindin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -167,23 +168,28 @@ def _add_steps(tx: Transaction, job_id: str, planned: Sequence[PlannedStep], fir
     events.add(tx, "job.planned", {"steps": [step.name for step in planned]}, job_id=job_id)
 
 
-def unplanned(tx: Transaction, limit: int, redispatch: float = 60.0) -> list[str]:
-    """Queued jobs whose doorbell was not rung within `redispatch` seconds, in the order of their turns; they count as
-    rung from now on, so publish them after the commit."""
-    rung = or_(jobs.c.dispatched_at.is_(None), jobs.c.dispatched_at < tx.now - redispatch)
+def unplanned(tx: Transaction, limit: int, rung_before: float = -math.inf) -> list[Job]:
+    """Queued jobs whose doorbell was never rung, or last at a time before `rung_before`, in the order of their turns;
+    they count as rung from now on, so publish them after the commit."""
     order = (jobs.c.created_at + AGEING * jobs.c.priority, jobs.c.id)
-    queued = select(jobs.c.id).where(jobs.c.state == "queued", rung).order_by(*order).limit(limit)
-    found = list(tx.execute(queued.with_for_update(skip_locked=True, key_share=True)).scalars())
-    if found:
-        tx.execute(update(jobs).where(jobs.c.id.in_(found)).values(dispatched_at=tx.now))
-    return found
+    return _due(tx, select(jobs).where(jobs.c.state == "queued").order_by(*order).limit(limit), rung_before)
 
 
-def stuck(tx: Transaction, limit: int) -> list[str]:
-    """Running jobs with no step ready or leased: nobody will advance them but the tick (an advance was cut short)."""
+def stuck(tx: Transaction, limit: int, rung_before: float = -math.inf) -> list[Job]:
+    """Running jobs with no step ready or leased: nobody advances them unless their doorbell is rung (an advance was cut
+    short). Which of them, and what they count as, as for `unplanned`."""
     moving = exists().where(steps.c.job_id == jobs.c.id, steps.c.state.in_(("ready", "leased")))
-    found = select(jobs.c.id).where(jobs.c.state == "running", ~moving).order_by(jobs.c.id).limit(limit)
-    return list(tx.execute(found).scalars())
+    idle = select(jobs).where(jobs.c.state == "running", ~moving).order_by(jobs.c.id).limit(limit)
+    return _due(tx, idle, rung_before)
+
+
+def _due(tx: Transaction, wanted: Select[Any], rung_before: float) -> list[Job]:
+    """Those of the wanted jobs whose doorbell is due; it counts as rung."""
+    due = wanted.where(or_(jobs.c.dispatched_at.is_(None), jobs.c.dispatched_at < rung_before))
+    found = [from_row(Job, row) for row in tx.execute(due.with_for_update(skip_locked=True, key_share=True))]
+    if found:
+        tx.execute(update(jobs).where(jobs.c.id.in_([job.id for job in found])).values(dispatched_at=tx.now))
+    return found
 
 
 def succeed(tx: Transaction, job_id: str, verdict: Mapping[str, Any]) -> bool:

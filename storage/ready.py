@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, or_, select, update
@@ -32,10 +33,10 @@ class Due(NamedTuple):
     """The present one: it grows more urgent with waiting."""
 
 
-def due(tx: Transaction, limit: int, redispatch: float) -> list[Due]:
-    """Ready computations whose doorbell was not rung within `redispatch` seconds, in the order of their turns; they
-    count as rung from now on, so publish them after the commit."""
-    ready = tx.execute(_DUE, {"now": tx.now, "rung": tx.now - redispatch, "most": limit})
+def due(tx: Transaction, limit: int, rung_before: float = -math.inf) -> list[Due]:
+    """Ready computations whose doorbell was never rung, or last at a time before `rung_before`, in the order of their
+    turns; they count as rung from now on, so publish them after the commit."""
+    ready = tx.execute(_DUE, {"now": tx.now, "rung": rung_before, "most": limit})
     found = [Due(row.key, row.queue, present_priority(row.turn, tx.now)) for row in ready]
     if found:
         rung = update(computations).where(computations.c.key.in_([each.key for each in found]))

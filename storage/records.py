@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Row
+
+from burnish.recipe import Target
 
 __all__ = [
     "Claim",
@@ -94,6 +97,14 @@ class Job:
     started_at: float | None
     """When it was planned."""
     finished_at: float | None
+
+    @property
+    def device(self) -> str:
+        """Device class whose workers plan it; it can be read whatever version of Burnish wrote the spec."""
+        found: Any = self.spec
+        for name in ("recipe", "target", "device"):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found if isinstance(found, str) else Target().device
 
 
 @dataclass(frozen=True, kw_only=True)

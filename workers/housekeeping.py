@@ -14,6 +14,7 @@ from storage import checkpoints, chores, uploads
 from storage.blobs import BlobStore, open_store
 from storage.collector import Collector
 from storage.database import Database
+from workers.faults import Faults
 
 __all__ = ["Housekeeper"]
 
@@ -81,8 +82,10 @@ class Housekeeper:
         return open_store(self._settings.blobs_url)
 
     def _run(self) -> None:
+        faults = Faults(logger)
         while not self._ended.wait(_LOOK):
             try:
-                self.once()
+                with faults.survived("Tidying the store", but=BurnishError):
+                    self.once()
             except BurnishError as error:
                 logger.warning("The store was not tidied: %s", error)

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK_EVERY = 3.0
 """Seconds between two looks at occasions: new uploads and workers."""
+_LOOK_AGAIN = 3600.0
+"""Seconds between two looks at a schedule whose trigger another version of Burnish wrote."""
 
 
 class Scheduler:
@@ -90,7 +92,10 @@ class Scheduler:
 def _due(tx: Transaction, schedule: Schedule) -> Firing | None:
     """Fires one whose time has come, unless another tick did."""
     assert schedule.next_at is not None
-    missed = timing.missed(schedule.trigger, due=schedule.next_at, now=tx.now)
+    try:
+        missed = timing.missed(schedule.trigger, due=schedule.next_at, now=tx.now)
+    except ValidationError:  # written by another version of Burnish: `fire` says so in the history
+        missed = 0
     if not schedules.take(tx, schedule, **_moved_on(tx, schedule)):
         return None
     reason = f"It was due at {_moment(schedule.next_at)}."
@@ -132,16 +137,21 @@ def _look(tx: Transaction, schedule: Schedule) -> occasions.Look | None:
 
 
 def _moved_on(tx: Transaction, schedule: Schedule) -> dict[str, object]:
-    """The columns of a schedule that has been fired now."""
+    """The columns of a schedule that has been fired now; one whose times this version can't tell is looked at again
+    after a while, perhaps by another."""
     if schedule.occasion is not None:
         return {"seen": _look(tx, schedule) or schedule.seen}
     if schedule.next_at is None:
         return {}
-    return {"next_at": timing.next_due(schedule.trigger, anchor=schedule.anchor, after=tx.now)}
+    try:
+        return {"next_at": timing.next_due(schedule.trigger, anchor=schedule.anchor, after=tx.now)}
+    except ValidationError:
+        return {"next_at": tx.now + _LOOK_AGAIN}
 
 
 def _cause(schedule: Schedule) -> str:
-    return schedule.occasion or ("every" if schedule.trigger.every is not None else "cron")
+    # Of the document, not of `trigger`: that can't be read of a schedule that another version of Burnish wrote.
+    return schedule.occasion or ("every" if schedule.spec["trigger"].get("every") is not None else "cron")
 
 
 def _moment(seconds: float) -> str:

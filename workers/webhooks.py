@@ -14,6 +14,7 @@ from burnish.settings import Settings
 from storage import chores, deliveries
 from storage.database import Database
 from storage.deliveries import Sending
+from workers.faults import Faults
 from workers.webhook_post import post
 
 __all__ = ["Sender"]
@@ -104,13 +105,14 @@ class Sender:
                 deliveries.prune(tx, tx.now - _KEPT)
 
     def _run(self) -> None:
-        rounds = 0
+        rounds, faults = 0, Faults(logger)
         while not self._ended.wait(_LOOK):
             try:
-                while self.once() and not self._ended.wait(0.05):
-                    continue
-                if rounds % round(60 / _LOOK) == 0:
-                    self._prune()
+                with faults.survived("Telling webhooks", but=BurnishError):
+                    while self.once() and not self._ended.wait(0.05):
+                        continue
+                    if rounds % round(60 / _LOOK) == 0:
+                        self._prune()
             except BurnishError as error:
                 logger.warning("Webhooks were not told: %s", error)
             rounds += 1

@@ -138,7 +138,7 @@ class Scene:
 
     def due(self, *, limit: int = 100, redispatch: float = 60.0) -> list[str]:
         with self.database.begin() as tx:
-            return [due.key for due in ready.due(tx, limit, redispatch)]
+            return [due.key for due in ready.due(tx, limit, tx.now - redispatch)]
 
     def cancel(self, job_id: str) -> Job:
         with self.database.begin() as tx:

@@ -333,7 +333,7 @@ def test_due_leaves_out_what_is_leased_or_waits_for_its_backoff(scene: Scene, cl
 def test_due_gives_queue_and_priority(scene: Scene) -> None:
     scene.ready(priority=3)
     with scene.database.begin() as tx:
-        assert ready.due(tx, 10, 60.0) == [("k", "cpu", 3)]
+        assert ready.due(tx, 10) == [("k", "cpu", 3)]
 
 
 @pytest.mark.parametrize(

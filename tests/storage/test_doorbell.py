@@ -76,10 +76,22 @@ def test_each_priority_has_its_own_list(broker: str) -> None:
         assert client.llen("burnish:cuda:9") == 1
 
 
+def test_what_waits_in_a_queue_is_counted_over_all_priorities(broker: str) -> None:
+    doorbell = Doorbell(broker)
+    assert doorbell.waiting("npu") == 0
+    for priority in (0, 5, 5, 9):
+        doorbell.step("key", "npu", priority)
+    assert doorbell.waiting("npu") == 4
+    assert doorbell.waiting(plan_queue("npu")) == 0
+    doorbell.close()
+
+
 def test_a_broker_that_is_not_there_is_unavailable() -> None:
     doorbell = Doorbell("redis://127.0.0.1:1/0")
     with pytest.raises(Unavailable, match="did not take a message"):
         doorbell.plan("job_1", "cpu", 5)
+    with pytest.raises(Unavailable, match="how long a queue is"):
+        doorbell.waiting("cpu")
     doorbell.close()
 
 
@@ -89,6 +101,9 @@ def test_a_broker_that_does_not_answer_is_unavailable_within_two_seconds(silent:
     with pytest.raises(Unavailable):
         doorbell.step("key", "cpu", 5)
     assert time.monotonic() - start < 2
+    with pytest.raises(Unavailable):
+        doorbell.waiting("cpu")
+    assert time.monotonic() - start < 4
     doorbell.close()
 
 

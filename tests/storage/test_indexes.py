@@ -22,6 +22,7 @@ from storage import (
     idempotency,
     jobs,
     models,
+    news,
     ready,
     removal,
     schedules,
@@ -34,7 +35,7 @@ from storage.figures import figures
 from tests.storage.scene import Clock
 
 CALLS: dict[str, Callable[[Transaction], object]] = {
-    "due": lambda tx: ready.due(tx, 10, 60.0),
+    "due": lambda tx: ready.due(tx, 10),
     "reap": computations.reap,
     "unplanned": lambda tx: jobs.unplanned(tx, 10),
     "stuck": lambda tx: jobs.stuck(tx, 10),
@@ -46,6 +47,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "list models": lambda tx: models.list_(tx, after="mdl_x", limit=10),
     "list datasets": lambda tx: datasets.list_(tx, after="dst_x", limit=10),
     "resolve a model": lambda tx: models.create(tx, name="m", digest="a", size=1, signature={}),
+    "news of several jobs": lambda tx: news.since(tx, {"job_x": 5, "job_y": 0}, 10),
     "events": lambda tx: events.of_job(tx, "job_x", 5, 10),
     "moves of steps": lambda tx: events.of_job(tx, "job_x", 5, 10, ("step.done", "step.leased")),
     "last lines": lambda tx: events.last_of_job(tx, "job_x", 10, ("log",)),
@@ -111,6 +113,6 @@ def test_a_query_searches_an_index(database: Database, plans: list[str], name: s
 
 def test_the_queue_is_read_in_the_order_of_its_index(database: Database, plans: list[str]) -> None:
     with database.begin() as tx:
-        ready.due(tx, 10, 60.0)
+        ready.due(tx, 10)
     assert "ix_computations_due" in plans[0]
     assert not any("TEMP B-TREE" in line for line in plans)

@@ -263,24 +263,24 @@ def test_the_version_stays_while_nothing_changes(scene: Scene) -> None:
     assert before < after_first == scene.job(job_id).revision  # the first one told what it does
 
 
-def test_unplanned_jobs_are_rung_once_until_the_redispatch_time(scene: Scene, clock: Clock) -> None:
+def test_unplanned_jobs_are_rung_once_unless_that_was_before_the_time_given(scene: Scene, clock: Clock) -> None:
     job_id = scene.queued()
     with scene.database.begin() as tx:
-        assert jobs.unplanned(tx, 10, redispatch=60) == [job_id]
+        rung = tx.now
+        assert [job.id for job in jobs.unplanned(tx, 10)] == [job_id]
     clock.pass_(60)
     with scene.database.begin() as tx:
-        assert jobs.unplanned(tx, 10, redispatch=60) == []
-    clock.pass_(0.1)
-    with scene.database.begin() as tx:
-        assert jobs.unplanned(tx, 10, redispatch=60) == [job_id]
+        assert jobs.unplanned(tx, 10) == jobs.unplanned(tx, 10, rung) == []
+        assert [job.id for job in jobs.unplanned(tx, 10, rung + 0.1)] == [job_id]
+        assert jobs.unplanned(tx, 10, rung + 0.1) == []
 
 
 def test_unplanned_jobs_come_by_priority_then_age_and_limited(scene: Scene) -> None:
     late, first, middle, younger = (scene.queued(priority=priority) for priority in (9, 0, 5, 5))
     scene.running()
     with scene.database.begin() as tx:
-        assert jobs.unplanned(tx, 3) == [first, middle, younger]
-        assert jobs.unplanned(tx, 3) == [late]
+        assert [job.id for job in jobs.unplanned(tx, 3)] == [first, middle, younger]
+        assert [job.id for job in jobs.unplanned(tx, 3)] == [late]
 
 
 def test_a_retried_job_is_rung_at_once(scene: Scene) -> None:
@@ -289,7 +289,7 @@ def test_a_retried_job_is_rung_at_once(scene: Scene) -> None:
         jobs.unplanned(tx, 10)
         jobs.fail(tx, job_id, {"code": "internal"})
         jobs.retry(tx, job_id)
-        assert jobs.unplanned(tx, 10) == [job_id]
+        assert [job.id for job in jobs.unplanned(tx, 10)] == [job_id]
 
 
 def test_a_running_job_that_nobody_advances_is_stuck(scene: Scene) -> None:
@@ -300,9 +300,17 @@ def test_a_running_job_that_nobody_advances_is_stuck(scene: Scene) -> None:
     scene.ready("ready")
     scene.leased("leased")
     scene.succeed_job(scene.running())
-    with scene.database.read() as tx:
-        assert jobs.stuck(tx, 10) == [waiting, done]
-        assert jobs.stuck(tx, 1) == [waiting]
+    with scene.database.begin() as tx:
+        assert [job.id for job in jobs.stuck(tx, 10)] == [waiting, done]
+        assert jobs.stuck(tx, 10) == []
+
+
+def test_stuck_jobs_are_rung_in_turn_so_that_none_is_left_out(scene: Scene) -> None:
+    first, second, third = (scene.running() for _ in range(3))
+    with scene.database.begin() as tx:
+        assert [job.id for job in jobs.stuck(tx, 2)] == [first, second]
+        assert [job.id for job in jobs.stuck(tx, 2)] == [third]
+        assert [job.id for job in jobs.stuck(tx, 2, tx.now + 1)] == [first, second]
 
 
 def test_a_list_is_paged_newest_first(scene: Scene) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import update
 
 from burnish.errors import Unavailable
 from storage import computations
 from storage.database import Database
 from storage.doorbell import Doorbell
 from storage.succession import Found, Taker
+from storage.tables import jobs, steps
 from tests.workers.engine.scene import Scene
-from workers.dispatch import following, ring, ring_jobs, ring_steps
+from workers.dispatch import FULL, REDISPATCH, following, ring, ring_jobs, ring_steps
+from workers.faults import Faults
 from workers.keys import KeyMaker
 from workers.tick import Tick
 
@@ -25,6 +30,10 @@ class Recorder(Doorbell):
         super().__init__("memory://")
         self.heard: list[str] = []
         self.down = False
+        self.held = 0
+
+    def waiting(self, queue: str) -> int:
+        return self.held
 
     def _ring(self, task: str, argument: str, queue: str, priority: int) -> None:
         if self.down:
@@ -109,6 +118,30 @@ def _follow(database: Database, bell: Recorder, queue: str) -> Found:
     return found.found
 
 
+def test_a_free_slot_rings_for_nothing_twice(database: Database, scene: Scene, bell: Recorder) -> None:
+    _ready(scene)
+    database = Database(str(database.url), lambda: time.time() + 2 * REDISPATCH)
+    assert ring_steps(database, bell)
+    _follow(database, bell, "cuda")
+    assert len(bell.heard) == 1
+    database.close()
+
+
+def test_a_queue_that_is_full_gets_no_more(database: Database, scene: Scene, bell: Recorder) -> None:
+    _, key = _ready(scene)
+    job_id = scene.submit()
+    bell.held = FULL
+    assert ring_steps(database, bell)
+    assert ring_jobs(database, bell)
+    assert bell.heard == []
+    bell.held = FULL - 1
+    later = Database(str(database.url), lambda: time.time() + 2 * REDISPATCH)
+    assert ring_steps(later, bell)
+    assert ring_jobs(later, bell)
+    later.close()
+    assert bell.heard == [f"burnish.step {key} cpu 5", f"burnish.plan {job_id} cpu.plan 5"]
+
+
 def test_a_broker_that_is_away_is_told_by_the_answer(database: Database, scene: Scene, bell: Recorder) -> None:
     _ready(scene)
     scene.submit()
@@ -143,6 +176,78 @@ def test_the_tick_rings_again_for_everything_when_the_broker_lost_its_data(
     broker.mark = None
     tick.once()
     assert bell.heard == [f"burnish.plan {job_id} cpu.plan 5"] * 2
+
+
+def test_all_that_a_broker_lost_is_rung_for_in_a_few_rounds_the_most_urgent_first(
+    tick: Tick, scene: Scene, bell: Recorder, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = [scene.submit() for _ in range(5)]
+    tick.once()
+    monkeypatch.setattr("workers.dispatch._A_ROUND", 2)
+    broker.mark, bell.heard = None, []
+    for _ in range(4):
+        tick.once()
+    assert bell.heard == [f"burnish.plan {job_id} cpu.plan 5" for job_id in submitted]
+
+
+def test_a_stuck_job_is_rung_for_once_not_in_each_round(tick: Tick, scene: Scene, bell: Recorder) -> None:
+    job_id, key = _ready(scene)
+    with scene.database.begin() as tx:
+        tx.execute(update(steps).where(steps.c.key == key).values(state="waiting", key=None))
+        computations.abandon(tx, key)
+    for _ in range(5):
+        tick.once()
+    assert bell.heard == [f"burnish.plan {job_id} cpu.plan 5"]
+
+
+SPECS: list[dict[str, Any]] = [
+    {"model": "m", "recipe": {"target": {"device": "cpu", "unheard_of": 1}}},
+    {"recipe": {"target": {"device": ["cpu"]}}},
+    {"recipe": [1]},
+    {},
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_a_job_of_another_version_is_rung_for_like_any_other(
+    tick: Tick, scene: Scene, bell: Recorder, spec: dict[str, Any]
+) -> None:
+    odd = scene.submit()
+    with scene.database.begin() as tx:
+        tx.execute(update(jobs).where(jobs.c.id == odd).values(spec=spec))
+    other = scene.submit()
+    tick.once()
+    assert bell.heard == [f"burnish.plan {job_id} cpu.plan 5" for job_id in (odd, other)]
+
+
+def test_a_fault_in_one_part_leaves_the_others_to_do_theirs_and_is_told_once(
+    tick: Tick, scene: Scene, bell: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object) -> None:
+        raise KeyError("of a row that nobody can read")
+
+    monkeypatch.setattr("workers.tick.computations.reap", broken)
+    monkeypatch.setattr(tick._scheduler, "once", lambda: broken(None))
+    job_id = scene.submit()
+    for _ in range(3):
+        tick.once()
+    assert bell.heard == [f"burnish.plan {job_id} cpu.plan 5"]
+    told = [record for record in caplog.records if record.exc_info]
+    assert [record.getMessage().partition(":")[0] for record in told] == ["Lapsed leases", "Schedules"]
+
+
+def test_a_fault_that_stays_is_told_again_after_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    faults = Faults(logging.getLogger("test"), lambda: now)
+    for now in (0.0, 1.0, 3599.0, 3600.0, 3601.0):  # noqa: B007  # the clock reads it
+        with faults.survived("A part", but=Unavailable):
+            raise ValueError("wrong")
+    with faults.survived("A part", but=Unavailable):
+        raise KeyError("another kind")
+    with pytest.raises(Unavailable), faults.survived("A part", but=Unavailable):
+        raise Unavailable("away", cure="Wait.")
+    assert len(caplog.records) == 3
+    assert "A part: ValueError: wrong." in caplog.text
 
 
 def test_the_tick_rings_again_for_what_the_broker_did_not_take(

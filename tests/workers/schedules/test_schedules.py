@@ -121,6 +121,20 @@ def test_a_spec_of_another_version_stops_no_tick(scene: ScheduleScene) -> None:
     assert scene.history(waiting) == []
 
 
+def test_a_trigger_of_another_version_is_told_in_the_history_and_looked_at_again(scene: ScheduleScene) -> None:
+    odd = scene.schedule(name="odd")
+    scene.schedule(name="sound")
+    with scene.database.begin() as tx:
+        bad = {**odd.spec, "trigger": {**odd.spec["trigger"], "moon": "full"}}
+        tx.execute(update(table).where(table.c.id == odd.id).values(spec=bad))
+    scene.clock.pass_(3600)
+    assert sorted(once(scene)) == ["fired", "skipped"]
+    assert "does not take its spec any more: trigger/moon" in scene.history(odd)[0].reason
+    assert once(scene) == []
+    scene.clock.pass_(3600)
+    assert "skipped" in once(scene)
+
+
 def test_of_many_threads_that_tick_at_once_one_makes_the_job(scene: ScheduleScene) -> None:
     timed = [scene.schedule(name=f"timed {n}") for n in range(3)]
     scene.schedule(name="news", trigger={"on": "model"})
