@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from burnish.errors import Unavailable
-from burnish.recipe import JobSpec
 from storage import datasets, firings, jobs, models, steps
 from storage.database import Transaction
 from storage.records import Job, Step
 from storage.steps import PlannedStep
 from workers.binding import Bound, LeftOut, bound, settled
 from workers.contest import contest_of
-from workers.failure import error_of
+from workers.failure import error_of_job
+from workers.job_spec import spec_of
 from workers.keys import Key, KeyMaker
 from workers.outcome import verdict_of
 from workers.planner import more_steps, plan
@@ -64,7 +64,7 @@ def _or_fail(tx: Transaction, job_id: str, work: Callable[[], None]) -> None:
     except Exception as error:
         logger.exception("Job %s can't be advanced", job_id)
         undo()
-        jobs.fail(tx, job_id, error_of(error))
+        jobs.fail(tx, job_id, error_of_job(error))
 
 
 def advance(tx: Transaction, job_id: str, keys: KeyMaker) -> None:
@@ -91,7 +91,7 @@ def advance(tx: Transaction, job_id: str, keys: KeyMaker) -> None:
 
 def _students(tx: Transaction, job: Job) -> dict[str, str]:
     """Digests of the models that the job's passes read besides its own, by id."""
-    named = (settings.wants_student() for settings in JobSpec.model_validate(job.spec).recipe.passes)
+    named = (settings.wants_student() for settings in spec_of(job).recipe.passes)
     return {ref: models.get(tx, ref).digest for ref in named if ref is not None}
 
 
@@ -103,7 +103,7 @@ def _ended(tx: Transaction, job: Job, every: Mapping[str, Step]) -> bool:
     if not is_face_off(every) and not (contest and contest.remeasures):
         more = more_steps(job, every, datasets.get(tx, job.dataset_id).samples)
     if not more:
-        verdict = verdict_of(JobSpec.model_validate(job.spec), every, models.get(tx, job.model_id).size)
+        verdict = verdict_of(spec_of(job), every, models.get(tx, job.model_id).size)
         more = face_off(job, every, contest, verdict)
         if not more:
             if jobs.succeed(tx, job.id, verdict.model_dump(mode="json")):

@@ -23,9 +23,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from burnish.passes import PassSettings
-from burnish.recipe import Backend, JobSpec, Recipe
+from burnish.recipe import Backend, Recipe
 from storage.records import Job, Step
 from storage.steps import PlannedStep
+from workers.job_spec import spec_of
 from workers.search import next_round
 from workers.variants import Variant, of_recipe
 
@@ -38,7 +39,7 @@ def plan(job: Job, students: Mapping[str, str] | None = None) -> list[PlannedSte
     Args:
         students: digests of the models that passes name as students.
     """
-    recipe = JobSpec.model_validate(job.spec).recipe
+    recipe = spec_of(job).recipe
     writer = _Writer(recipe)
     writer.begin(job)
     for name, digest in (students or {}).items():
@@ -57,7 +58,7 @@ def more_steps(job: Job, every: Mapping[str, Step], samples: int) -> list[Planne
     Args:
         samples: samples of the dataset.
     """
-    recipe = JobSpec.model_validate(job.spec).recipe
+    recipe = spec_of(job).recipe
     if recipe.passes or (found := next_round(recipe, every, samples)) is None:
         return []
     writer = _Writer(recipe)

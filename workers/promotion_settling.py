@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from burnish.errors import Conflict
-from burnish.recipe import JobSpec
 from burnish.results import Verdict
 from storage import aliases, firings, outbox
 from storage.database import Transaction
 from storage.firings import Firing
 from storage.records import Job
 from workers.contest import Contest, contest_of
+from workers.job_spec import spec_of
 from workers.promotion import Decision, decide, still_holds
 
 __all__ = ["settle"]
@@ -33,7 +33,7 @@ def settle(tx: Transaction, job: Job, firing: Firing | None, verdict: Verdict) -
     contest = contest_of(firing)
     if firing is None or contest is None:
         return
-    goal = JobSpec.model_validate(job.spec).recipe.goal
+    goal = spec_of(job).recipe.goal
     decision = still_holds(goal, verdict) if contest.remeasures else decide(goal, verdict, contest)
     if decision.outcome == "promoted":
         decision = _promoted(tx, job, contest, decision)

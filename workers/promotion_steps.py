@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from burnish.recipe import JobSpec
 from burnish.results import Verdict
 from storage.records import Job, Step
 from storage.steps import PlannedStep
 from workers.contest import CHAMPION, Champion, Contest
+from workers.job_spec import spec_of
 
 __all__ = ["face_off", "is_face_off", "remeasurement"]
 
@@ -75,7 +75,7 @@ def _sources(every: Mapping[str, Step]) -> dict[str, tuple[str, str]]:
 
 class _Maker:
     def __init__(self, job: Job) -> None:
-        recipe = JobSpec.model_validate(job.spec).recipe
+        recipe = spec_of(job).recipe
         self.seed = recipe.seed
         self._queue = recipe.target.device
         self._target = {"device": recipe.target.device, "threads": recipe.target.threads, "batch": recipe.target.batch}

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from burnish.errors import NotFound
 from storage.database import Database
+from storage.tables import jobs
 from tests.workers.engine.scene import Scene
 from workers import advance as module
 from workers.keys import KeyMaker
@@ -150,8 +152,35 @@ def test_a_job_whose_advance_breaks_fails_and_does_not_stop_the_others(
     failed = scene.job(one)
     assert failed.state == "failed"
     assert failed.error is not None
-    assert "ZeroDivisionError: a bug" in failed.error["message"]
+    assert failed.error["message"] == "The job could not be taken further, by ZeroDivisionError: a bug"
+    assert failed.error["code"] == "internal"
+    assert failed.error["where"].startswith("test_advance.py:")
+    assert "Retry the job" in failed.error["cure"]
     assert _states(scene, two)["split"] == "ready"
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_job_of_another_version_fails_with_what_can_not_be_read_and_the_others_go_on(
+    scene: Scene, planned: bool
+) -> None:
+    odd, sound = scene.submit(), scene.submit()
+    if planned:
+        scene.take_up(odd)
+        scene.take_up(sound)
+    with scene.database.begin() as tx:
+        spec = scene.job(odd).spec
+        spec["recipe"]["target"]["overclock"] = 3
+        tx.execute(update(jobs).where(jobs.c.id == odd).values(spec=spec))
+    scene.take_up(odd)
+    if not planned:
+        scene.take_up(sound)
+    scene.run(sound)
+    failed = scene.job(odd)
+    assert failed.state == "failed"
+    assert failed.error is not None
+    assert "/recipe/target/overclock: There is no setting 'overclock' here." in failed.error["message"]
+    assert "Retry the job once every worker" in failed.error["cure"]
+    assert scene.job(sound).state == "succeeded"
 
 
 def test_planning_and_advancing_need_no_torch() -> None:
