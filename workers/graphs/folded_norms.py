@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.fx import GraphModule, Node
 
+from workers.graphs.free_names import free_name
+
 __all__ = ["fold_batch_norms"]
 
 aten = torch.ops.aten
@@ -59,8 +61,7 @@ def _fold(module: GraphModule, norm: Node) -> None:
     wide = factor.reshape(-1, *[1] * (weight.dim() - 1))
     node = source.args[1]
     assert isinstance(node, Node)
-    owner = str(node.target).rpartition(".")[0]
-    name = f"{owner}.bias" if owner else f"{node.name}_bias"
+    name = _bias_name(module, source)
     _store(module, str(node.target), (weight * wide).float())
     _store(module, name, moved.float().expand(len(weight)).clone())
     with module.graph.inserting_before(source):
@@ -69,6 +70,16 @@ def _fold(module: GraphModule, norm: Node) -> None:
     source.args = (*source.args[:2], added, *source.args[3:])
     norm.replace_all_uses_with(source)
     module.graph.erase_node(norm)
+
+
+def _bias_name(module: GraphModule, convolution: Node) -> str:
+    """Where its bias goes: in the place of the one it has, or as that of its own weight and of no other's."""
+    weight, bias = convolution.args[1], convolution.args[2] if len(convolution.args) > 2 else None
+    if isinstance(bias, Node):
+        return str(bias.target)
+    assert isinstance(weight, Node)
+    owner, _, attribute = str(weight.target).rpartition(".")
+    return free_name(module, f"{owner}.bias" if owner and attribute == "weight" else f"{weight.target}_bias")
 
 
 def _constant(module: GraphModule, node: object, default: float) -> torch.Tensor:
