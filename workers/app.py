@@ -1,19 +1,24 @@
-"""The Celery app of a worker: two thin tasks. Their names, and the broker's settings, are in `storage/doorbell.py`."""
+"""The Celery app of a worker: one thin task. Its name, and the broker's settings, are in `storage/doorbell.py`; the
+doorbells of new jobs are taken elsewhere (`workers/plan_consumer.py`)."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from celery import Celery
 
-from storage.doorbell import PLAN, STEP, broker_options
+from burnish.errors import BurnishError
+from storage.doorbell import STEP, broker_options
 from workers.runner import Runner
 
 __all__ = ["make_app"]
 
+logger = logging.getLogger(__name__)
+
 
 def make_app(broker_url: str, runner: Runner, queues: Sequence[str]) -> Celery:
-    """An app whose tasks call `runner`; its workers consume `queues`."""
+    """An app whose task calls `runner`; its workers consume `queues`."""
     app = Celery("burnish", broker=broker_url, set_as_current=False)
     app.conf.update(broker_options())
     app.conf.update(
@@ -25,12 +30,11 @@ def make_app(broker_url: str, runner: Runner, queues: Sequence[str]) -> Celery:
     )
     app.amqp.queues.select(queues)
 
-    @app.task(name=PLAN)  # type: ignore[untyped-decorator]  # celery ships no types
-    def plan(job_id: str) -> None:
-        runner.plan(job_id)
-
-    @app.task(name=STEP)  # type: ignore[untyped-decorator]
+    @app.task(name=STEP)  # type: ignore[untyped-decorator]  # celery ships no types
     def step(key: str) -> None:
-        runner.execute(key)
+        try:
+            runner.execute(key)
+        except BurnishError as error:  # Celery would tell it with a traceback of its own; the tick rings again
+            logger.error("What the doorbell for %s was rung for is left: %s", key[:12], error)
 
     return app

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from contextvars import copy_context
 from pathlib import Path
 
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, Unavailable
 from storage import blob_index, checkpoints
 from storage.blob_index import Hold
 from storage.blobs import Blob, BlobStore
 from storage.database import Database
 from storage.records import Claim
+from workers.lease import Lease
 from workers.lost_input import InputLost, fetch_input
 
 __all__ = ["CheckpointKeeper"]
@@ -21,6 +23,9 @@ __all__ = ["CheckpointKeeper"]
 logger = logging.getLogger(__name__)
 
 _LOOK = 1.0
+_WAIT = 0.1
+_LAST = 5.0
+"""Seconds that the last checkpoint of an attempt which is stopped is waited for: a store may hang."""
 
 
 class CheckpointKeeper:
@@ -29,8 +34,8 @@ class CheckpointKeeper:
     A checkpoint only saves time: whatever goes wrong with one is told in the log, and the attempt goes on without.
     """
 
-    def __init__(self, database: Database, blobs: BlobStore, claim: Claim, folder: Path) -> None:
-        self._database, self._blobs, self._claim = database, blobs, claim
+    def __init__(self, database: Database, blobs: BlobStore, claim: Claim, lease: Lease, folder: Path) -> None:
+        self._database, self._blobs, self._claim, self._lease = database, blobs, claim, lease
         self._file = folder / "told" / "checkpoint"
         self._folder = folder
         self._seen: tuple[int, int] | None = None
@@ -46,19 +51,29 @@ class CheckpointKeeper:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
+        began = time.monotonic()
+        while self._thread.is_alive() and not self._given_up(began):
+            self._thread.join(_WAIT)
 
     def found(self) -> Path | None:
-        """What an earlier attempt left, as a local file."""
+        """What an earlier attempt left, as a local file. Raises `Unavailable`."""
         if self._claim.attempt == 1:
             return None
         try:
             with self._database.read() as tx:
                 digest = checkpoints.of(tx, self._claim.key)
             return None if digest is None else fetch_input(self._blobs, "checkpoint", digest, self._folder / "inputs")
+        except Unavailable:
+            raise
         except (BurnishError, InputLost) as error:
             logger.warning("The checkpoint can't be read, so the step begins anew: %s", error)
             return None
+
+    def _given_up(self, since: float) -> bool:
+        """Whether the thread is left to itself, which stores the last checkpoint since then."""
+        if self._lease.stop in ("cancel", "lost"):  # nobody will go on from there
+            return True
+        return self._lease.stop is not None and time.monotonic() > since + _LAST
 
     def _run(self) -> None:
         while not self._ended.wait(_LOOK):

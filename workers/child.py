@@ -18,6 +18,7 @@ Only `work`, `tmp` and `told` can be written to by the step (`workers/sandbox.py
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -100,7 +101,11 @@ class _Progress:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _LEAST_GAP
-            _write(self._path, {"share": min(max(float(share), 0.0), 1.0), "doing": doing})
+            _write(self._path, {"share": _clipped(float(share)), "doing": doing})
+
+
+def _clipped(share: float) -> float:
+    return 0.0 if math.isnan(share) else min(max(share, 0.0), 1.0)
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

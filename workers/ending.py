@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from burnish.errors import InternalError, StepTimeout, Unavailable
+from burnish.errors import DiskFull, InternalError, ResourceError, StepTimeout, Unavailable
 from storage import blob_index, checkpoints, computations, recovery, removal
 from storage.blob_index import Hold
 from storage.blobs import BlobStore
@@ -19,6 +18,7 @@ from workers.attempt import Failed
 from workers.keys import KeyMaker
 from workers.lease import Lease
 from workers.lost_input import Lost
+from workers.retrying import retried
 
 __all__ = ["Ending", "Stored"]
 
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 NextT = TypeVar("NextT")
 _FINAL = frozenset({"user", StepTimeout.code})
 """Error classes and codes that another attempt would only repeat."""
+_LONGEST_PAUSE = 1.0
+"""Seconds between two tries to write an end: the slot is taken, and the work done."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Ending:
     ) -> NextT | None:
         """Writes the end of the attempt, trying until it is written or the lease is somebody else's.
 
+        An end that SQL refuses becomes a failure of the attempt, which tells why.
+
         Args:
             then: what else belongs into that transaction; must not wait for locks.
 
@@ -75,8 +79,8 @@ class Ending:
 
         try:
             written = self._write(lease, end, then)
-        except _Removed:
-            made = Failed(_removed().document(), 0)
+        except InternalError as error:
+            made = Failed(error.document(), 0)
             written = self._write(lease, end, then)
         if written is None:
             logger.warning("The lease was lost; the work is dropped")
@@ -104,7 +108,7 @@ class Ending:
         advance_all(tx, ids, self._keys)
         # Rows of blobs are locked last, by every one.
         if not blob_index.confirm(tx, *made.outputs.values()):
-            raise _Removed
+            raise _removed()
         return True
 
     def _make_again(self, tx: Transaction, claim: Claim, made: Lost, seconds: float) -> bool:
@@ -135,21 +139,21 @@ class Ending:
     def _write(
         self, lease: Lease, work: Callable[[Transaction], bool], then: Callable[[Transaction], NextT]
     ) -> NextT | None:
-        while lease.stop != "lost":
-            try:
-                with self._database.begin() as tx:
-                    return then(tx) if work(tx) else None
-            except Unavailable as error:
-                logger.warning("The end of an attempt can't be written yet: %s", error)
-                time.sleep(0.5)
-        return None
+        def once() -> NextT | None:
+            with self._database.begin() as tx:
+                return then(tx) if work(tx) else None
 
-
-class _Removed(Exception):
-    """An output was put so long ago that the collector has removed it: takes the commit back."""
+        if lease.lost:
+            return None
+        try:
+            return retried(once, lease.pause_to_write, when=(Unavailable, DiskFull), longest=_LONGEST_PAUSE)
+        except ResourceError as error:
+            logger.warning("The end of the attempt could not be written: %s", error)
+            return None
 
 
 def _removed() -> InternalError:
+    """An output was put so long ago that the collector has removed it: takes the commit back."""
     return InternalError(
         "An output was removed from the store before the step's end was written.", cure="It is computed again."
     )

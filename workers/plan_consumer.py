@@ -49,7 +49,7 @@ class PlanConsumer(ConsumerMixin):
             return
         try:
             self._plan(str(body[0][0]))
-        except BurnishError:  # SQL is away, for example; the tick rings again
-            logger.exception("A job could not be taken up")
+        except BurnishError as error:  # SQL is away, for example; the tick rings again
+            logger.error("A job could not be taken up: %s", error)
         except Exception:
             logger.exception("A job could not be taken up")

@@ -3,11 +3,13 @@
 Rules:
 
 1. Claim first; no lease, no work. A worker that would compute another key (other code, versions, processor) leaves it.
-2. While it runs, the lease is renewed. If it is lost, or a cancel comes, every process of the step is killed.
+2. While it runs, the lease is renewed. If it is lost, or a cancel comes, every process of the step is killed, and a
+   transfer from or to the store is left to itself.
 3. Outputs go to the blob store before SQL names them. The result, and what it makes ready in every job that waits for
    it, is one transaction, fenced by the attempt's number.
 4. A `user` error is final. Others are tried again with a growing pause, three attempts in all; each reason is kept.
-5. An input that the store lost or spoiled is computed again by the step that made it (`storage/recovery.py`).
+5. What is away (SQL, the store) is waited for, up to `retrying.PATIENCE`, and costs no attempt (`workers/transfer.py`).
+6. An input that the store lost or spoiled is computed again by the step that made it (`storage/recovery.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from burnish.errors import BurnishError, InternalError, NotFound, ResourceError
 from burnish.logs import about
@@ -37,13 +42,17 @@ from workers.host_lock import HostLock
 from workers.keys import KeyMaker
 from workers.lease import Lease
 from workers.lost_input import InputLost, Lost, fetch_input
+from workers.retrying import retried
 from workers.scratch import Scratch
 from workers.tracing import about_claim, about_job, trace_of
+from workers.transfer import Stopped, transfer
 from workers.zygote_client import Zygote
 
 __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
 
 _MISSES = 3
 """Steps in a row that were not to be had, after which a slot waits for the next doorbell."""
@@ -77,33 +86,48 @@ class Runner:
         )
         self._leases: set[Lease] = set()
         self._lock = threading.Lock()
-        self._draining = self._out_of_time = False
+        self._draining = threading.Event()
+        self._out_of_time = False
 
     def plan(self, job_id: str) -> None:
-        """Takes up a job: plans it if it is new, and goes as far as the cache reaches."""
+        """Takes up a job: plans it if it is new, and goes as far as the cache reaches.
+
+        Raises:
+            Unavailable: SQL was away for too long, or is away while the worker drains; the tick rings again.
+        """
         try:
-            with self._database.begin() as tx, about(**about_job(jobs.get(tx, job_id))):
-                take_up(tx, job_id, self._keys)
-                due = ready.due(tx, AT_ONCE, REDISPATCH)
+            due = self._waited_for(partial(self._take_up, job_id))
         except NotFound:
             logger.info("Doorbell for job %s, which does not exist", job_id)
             return
         ring(self._doorbell, due)
+
+    def _take_up(self, job_id: str) -> list[ready.Due]:
+        with self._database.begin() as tx, about(**about_job(jobs.get(tx, job_id))):
+            take_up(tx, job_id, self._keys)
+            return ready.due(tx, AT_ONCE)
 
     def execute(self, key: str) -> None:
         """Claims a computation and runs it to its end, and then the next that is ready, until there is none.
 
         One that is not to be had was most likely taken by another slot that had just come free, without waiting for
         its own doorbell; what that doorbell was rung for may still be ready, so it is looked for.
+
+        Raises:
+            Unavailable: as `plan`.
         """
-        taken, misses = self._claim(key), 0
+        taken, misses = self._waited_for(partial(self._claim, key)), 0
         while misses < _MISSES:
             misses = 0 if taken else misses + 1
-            next_ = (self._run(taken) if taken else None) or self._look()
-            if next_.found.left and not self._draining:
-                taken = self._claim(next_.found.left)
+            next_ = (self._run(taken) if taken else None) or self._waited_for(self._look)
+            if next_.found.left and not self._draining.is_set():
+                taken = self._waited_for(partial(self._claim, next_.found.left))
             elif (taken := next_.found.taken) is None:
                 return
+
+    def _waited_for(self, work: Callable[[], ResultT]) -> ResultT:
+        """What a transaction gives once SQL is there: the doorbell for it is not rung again for a minute."""
+        return retried(work, self._draining.wait)
 
     def _look(self) -> Following:
         with self._database.begin() as tx:
@@ -112,7 +136,7 @@ class Runner:
         return found
 
     def _follow(self, tx: Transaction) -> Following:
-        return following(tx, None if self._draining else self._taker)
+        return following(tx, None if self._draining.is_set() else self._taker)
 
     def _run(self, taken: Taken) -> Following | None:
         """Runs it to its end; what the slot finds then, unless the lease was lost."""
@@ -138,7 +162,7 @@ class Runner:
 
     def drain(self, grace: float) -> None:
         """Takes nothing new; what still runs after `grace` seconds is stopped and given back."""
-        self._draining = True
+        self._draining.set()
         until = time.monotonic() + grace
         while self._leases and time.monotonic() < until:
             time.sleep(0.1)
@@ -154,7 +178,7 @@ class Runner:
                 lease.end("drain")
 
     def _claim(self, key: str) -> Taken | None:
-        if self._draining:
+        if self._draining.is_set():
             return None
         with self._database.begin() as tx:
             if (taken := succession.take(tx, key, self._taker).taken) is not None:
@@ -190,22 +214,28 @@ class Runner:
             advance_all(tx, steps.unbind(tx, found.key), self._keys)
 
     def _attempt(self, claim: Claim, lease: Lease, trace: Trace | None) -> Stored | Failed | Lost | None:
-        """Everything between the claim and the commit; errors of the store and the disk count as the attempt's."""
+        """Everything between the claim and the commit. What the store and the disk refuse counts as the attempt's; what
+        is only away is waited for."""
         try:
             with self._scratch.attempt(f"{claim.key[:16]}-{claim.attempt}") as folder:
-                lease.say("fetching inputs")
                 inputs = {
-                    role: fetch_input(self._blobs, role, digest, folder / "inputs")
+                    role: transfer(
+                        lease, "fetching inputs", partial(fetch_input, self._blobs, role, digest, folder / "inputs")
+                    )
                     for role, digest in claim.inputs.items()
                 }
-                with CheckpointKeeper(self._database, self._blobs, claim, folder) as keeper:
-                    made = run_attempt(
-                        self._zygote, lease, claim, folder, inputs, self._bounds(claim), trace, keeper.found()
-                    )
+                with CheckpointKeeper(self._database, self._blobs, claim, lease, folder) as keeper:
+                    left = transfer(lease, "fetching the checkpoint", keeper.found)
+                    made = run_attempt(self._zygote, lease, claim, folder, inputs, self._bounds(claim), trace, left)
                 if made is None or isinstance(made, Failed):
                     return made
-                outputs = {role: self._put(path) for role, path in made.outputs.items()}
+                outputs = {
+                    role: transfer(lease, "storing outputs", partial(self._put, path))
+                    for role, path in made.outputs.items()
+                }
             return Stored(outputs, made.report, made.peak_memory, keeper.kept)
+        except Stopped:
+            return None
         except InputLost as error:
             return error.lost
         except BurnishError as error:

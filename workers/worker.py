@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import sys
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from celery.exceptions import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
 
-from burnish.errors import BadSetting, Unavailable
+from burnish.errors import BadSetting, BurnishError
 from burnish.local import tpu
 from burnish.settings import Settings
 from storage import workers as worker_rows
@@ -30,7 +31,7 @@ from workers.runner import Runner
 from workers.scratch import Scratch
 from workers.zygote_client import PRELOAD, Zygote
 
-__all__ = ["GRACE", "TABLE", "run_worker"]
+__all__ = ["GRACE", "TABLE", "leave", "run_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,14 @@ def run_worker(
         database.close()
 
 
+def leave(status: int) -> NoReturn:
+    """Ends the process at once, whatever its threads wait for: a store that hangs must not keep a worker."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 class _Alert:
     """Has Celery's loop look often for a slot that has come free.
 
@@ -150,7 +159,7 @@ class _Presence:
         try:
             with self._database.begin() as tx:
                 worker_rows.gone(tx, self._id)
-        except Unavailable as error:
+        except BurnishError as error:
             logger.warning("Could not say goodbye: %s", error)  # the row goes stale by itself
 
     def _run(self) -> None:
@@ -160,7 +169,7 @@ class _Presence:
                     known = worker_rows.beat(tx, self._id)
                 if not known:
                     self._announce()
-            except Unavailable as error:
+            except BurnishError as error:
                 logger.warning("No sign of life was written: %s", error)
 
     def _announce(self) -> None:

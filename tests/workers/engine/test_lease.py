@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
+from typing import NoReturn
+from unittest import mock
 
 import pytest
 
-from burnish.errors import Unavailable
+from burnish.errors import BurnishError, DiskFull, InternalError, Unavailable
 from storage import computations, events, jobs
 from storage.database import Database
 from storage.records import Claim
 from tests.acceptance.service import until
 from tests.workers.engine.scene import Scene
+from workers import retrying
 from workers.keys import KeyMaker
 from workers.lease import Lease
 from workers.step_log import tail
@@ -74,16 +78,102 @@ def test_a_lease_that_is_somebody_elses_is_lost(database: Database, claim: Claim
         assert lease.stop == "lost"
 
 
-def test_it_counts_as_lost_when_sql_is_away_for_longer_than_it_lasts(
+def _away(*_: object, **__: object) -> NoReturn:
+    raise Unavailable("Away.", cure="Wait.")
+
+
+def test_the_work_goes_on_while_sql_is_away_for_longer_than_the_lease_lasts(
     database: Database, claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def begin(self: Database) -> None:
-        raise Unavailable("Away.", cure="Wait.")
+    with Lease(database, claim.key, claim.attempt, 0.1) as lease:
+        with monkeypatch.context() as patched:
+            patched.setattr(Database, "begin", _away)
+            assert not lease.pause(0.5)
+        until(lambda: _lease_until(database, claim) > time.time())
+        assert lease.stop is None
 
-    monkeypatch.setattr(Database, "begin", begin)
-    with Lease(database, claim.key, claim.attempt, 0.3) as lease:
+
+def _lease_until(database: Database, claim: Claim) -> float:
+    with database.read() as tx:
+        found = computations.get(tx, claim.key)
+    assert found is not None
+    assert found.lease_until is not None
+    return found.lease_until
+
+
+def test_it_counts_as_lost_when_sql_is_away_for_longer_than_anybody_waits(
+    database: Database, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Database, "begin", _away)
+    monkeypatch.setattr(retrying, "PATIENCE", 0.3)
+    with Lease(database, claim.key, claim.attempt, 0.1) as lease:
         assert lease.pause(30)
-        assert lease.stop == "lost"
+        assert lease.lost
+
+
+def test_who_drains_does_not_try_for_long_to_write_the_end(
+    database: Database, claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = Lease(database, claim.key, claim.attempt, 30)
+    lease.end("cancel")
+    assert not lease.pause_to_write(0)
+    lease.end("drain")
+    assert not lease.pause_to_write(0)
+    monkeypatch.setattr("workers.lease._LAST_TRIES", -1.0)
+    assert lease.pause_to_write(0)
+
+
+@pytest.mark.parametrize("error", [DiskFull("Full.", cure="Free."), InternalError("Refused.", cure="Report.")])
+def test_a_heartbeat_that_sql_refuses_is_not_the_last(
+    database: Database, claim: Claim, monkeypatch: pytest.MonkeyPatch, error: BurnishError
+) -> None:
+    before = _lease_until(database, claim)
+    with Lease(database, claim.key, claim.attempt, 60) as lease:
+        with monkeypatch.context() as patched:
+            patched.setattr(computations, "heartbeat", mock.Mock(side_effect=error))
+            assert not lease._beat()
+        assert lease._beat()
+    assert _lease_until(database, claim) > before
+
+
+def test_the_log_tells_how_long_sql_was_away(
+    database: Database, claim: Claim, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.lease._WORTH_A_LINE", 0.0)
+    with Lease(database, claim.key, claim.attempt, 60) as lease:
+        with monkeypatch.context() as patched:
+            patched.setattr(Database, "begin", _away)
+            lease._beat()
+        lease._beat()
+        lease._beat()
+    assert _lines(database, job_id) == ["burnish: SQL took no sign of life for 0 s"]
+
+
+@pytest.mark.parametrize(
+    "told", ["", "no JSON", "[]", "{}", '{"share": "much", "doing": "x"}', "[" * 100_000, '{"share": null, "doing": 1}']
+)
+def test_progress_that_can_not_be_read_leaves_it_as_it_was(
+    database: Database, claim: Claim, tmp_path: Path, told: str
+) -> None:
+    (tmp_path / "told").mkdir()
+    file = tmp_path / "told" / "progress.json"
+    file.write_text('{"share": 0.25, "doing": "a quarter"}')
+    lease = Lease(database, claim.key, claim.attempt, 60)
+    lease.follow(tmp_path)
+    assert lease._progress() == (0.25, "a quarter")
+    file.write_text(told)
+    assert lease._progress() == (0.25, "a quarter")
+    lease.say("storing outputs")
+    assert lease._progress() == (0.25, "storing outputs")
+
+
+@pytest.mark.parametrize("share", ["NaN", "Infinity", "-1", "2"])
+def test_a_share_that_is_none_is_not_told_to_sql(database: Database, claim: Claim, tmp_path: Path, share: str) -> None:
+    (tmp_path / "told").mkdir()
+    (tmp_path / "told" / "progress.json").write_text(f'{{"share": {share}, "doing": "lost"}}')
+    lease = Lease(database, claim.key, claim.attempt, 60)
+    lease.follow(tmp_path)
+    assert lease._progress() == (0.0, "lost")
 
 
 def test_the_first_reason_to_stop_counts(database: Database, claim: Claim) -> None:

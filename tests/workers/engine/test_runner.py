@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 from sqlalchemy import Engine, event, update
 
-from burnish.errors import InternalError
+from burnish.errors import DiskFull, InternalError, Unavailable
 from burnish.settings import Settings
 from storage import computations, succession, tables
 from storage.blobs import BlobStore, open_store
@@ -21,6 +21,7 @@ from storage.succession import Found
 from tests.storage.scene import Clock
 from tests.workers.engine.scene import Scene
 from tests.workers.engine.test_dispatch import Recorder
+from workers.advance import take_up
 from workers.dispatch import Following
 from workers.environment import Environment
 from workers.host_lock import HostLock
@@ -342,6 +343,100 @@ def test_an_output_that_was_removed_before_the_commit_is_made_again(
     clock.pass_(2)
     _finish(runner, scene, job_id)
     assert scene.job(job_id).state == "succeeded"
+
+
+class _AwayAtFirst:
+    """Lets a call fail so often before it does what it did."""
+
+    def __init__(self, real: Callable[..., Any], error: BaseException, times: int) -> None:
+        self.real, self.error, self.left = real, error, times
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            raise self.error
+        return self.real(*arguments, **options)
+
+
+AWAY = Unavailable("It is away.", cure="Wait.")
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is away is asked again at once."""
+    monkeypatch.setattr("workers.retrying.backoff", lambda *_: 0.0)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("call", ["fetch", "put_file"])
+def test_a_store_that_is_away_for_longer_than_three_attempts_costs_none(
+    runner: Runner, scene: Scene, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    monkeypatch.setattr(blobs, call, _AwayAtFirst(getattr(blobs, call), AWAY, 5))
+    runner.execute(str(scene.steps(job_id)["capture"].key))
+    assert scene.job(job_id).state == "succeeded"
+    assert {step.attempt for step in scene.steps(job_id).values()} == {1}
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_store_that_stays_away_costs_an_attempt_in_the_end(
+    runner: Runner, scene: Scene, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    monkeypatch.setattr(blobs, "fetch", _AwayAtFirst(blobs.fetch, AWAY, 10**6))
+    monkeypatch.setattr("workers.retrying.PATIENCE", 0.1)
+    key = str(scene.steps(job_id)["capture"].key)
+    runner.execute(key)
+    (reason,) = scene.computation(key).reasons
+    assert reason["error"]["code"] == "resource.unavailable"
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_doorbell_is_not_lost_when_sql_is_away_as_it_comes(
+    runner: Runner, scene: Scene, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = _submit(scene, blobs)
+    monkeypatch.setattr("workers.runner.take_up", _AwayAtFirst(take_up, AWAY, 4))
+    runner.plan(job_id)
+    monkeypatch.setattr(succession, "take", _AwayAtFirst(succession.take, AWAY, 4))
+    runner.execute(str(scene.steps(job_id)["capture"].key))
+    assert scene.job(job_id).state == "succeeded"
+
+
+def test_who_drains_waits_for_no_sql(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.drain(0.0)
+    monkeypatch.setattr("workers.runner.jobs.get", _AwayAtFirst(computations.get, AWAY, 10**6))
+    with pytest.raises(Unavailable):
+        runner.plan("job_1")
+
+
+@pytest.mark.parametrize("error", [AWAY, DiskFull("SQL's disk is full.", cure="Free some.")])
+def test_an_end_is_written_as_soon_as_sql_takes_it(
+    runner: Runner, scene: Scene, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    key = str(scene.steps(job_id)["capture"].key)
+    monkeypatch.setattr(computations, "commit", _AwayAtFirst(computations.commit, error, 2))
+    _run_one(runner, key)
+    assert (scene.computation(key).state, scene.computation(key).attempt) == ("done", 1)
+
+
+def test_an_end_that_sql_refuses_is_a_failure_that_tells_why(
+    runner: Runner, scene: Scene, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = _submit(scene, blobs)
+    runner.plan(job_id)
+    key = str(scene.steps(job_id)["capture"].key)
+    refused = InternalError("The database refused a statement.", cure="Report it.")
+    monkeypatch.setattr(computations, "commit", _AwayAtFirst(computations.commit, refused, 1))
+    _run_one(runner, key)
+    found = scene.computation(key)
+    assert (found.state, found.failures) == ("ready", 1)
+    assert "refused a statement" in found.reasons[0]["error"]["message"]
 
 
 def _run_one(runner: Runner, key: str) -> None:
