@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from burnish.errors import NotFound
 from storage.atomic_file import SUFFIX, AtomicFile, disk_errors
 from storage.blob_digest import Blob, Intake, check_file, file_chunks, is_digest, missing, verified
 from storage.blobs import Before, BlobStore
@@ -23,6 +24,8 @@ class LocalBlobs(BlobStore):
     A writer fills `<root>/incoming/<random>.part`, syncs it, and renames it to its digest. The rename replaces an
     earlier file of the same bytes in one instant (so it also mends one that was damaged), and readers that hold the
     earlier one keep it.
+
+    A blob is missing only if `incoming` is there: the folder of a file system that is not mounted just now has neither.
     """
 
     def __init__(self, root: Path) -> None:
@@ -68,7 +71,7 @@ class LocalBlobs(BlobStore):
     def fetch(self, digest: str, folder: Path) -> Path:
         if not is_digest(digest):
             raise missing(digest)
-        with disk_errors(self._root), _not_found(digest):
+        with disk_errors(self._root), self._not_found(digest):
             check_file(self._path(digest), digest)
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ class LocalBlobs(BlobStore):
     def reader(self, digest: str) -> BinaryIO:
         if not is_digest(digest):
             raise missing(digest)
-        with disk_errors(self._root), _not_found(digest):
+        with disk_errors(self._root), self._not_found(digest):
             return self._path(digest).open("rb")
 
     def size(self, digest: str) -> int | None:
@@ -87,12 +90,13 @@ class LocalBlobs(BlobStore):
             try:
                 return self._path(digest).stat().st_size
             except FileNotFoundError:
+                self._look()
                 return None
 
     def delete(self, digest: str) -> None:
         if is_digest(digest):
-            with disk_errors(self._root):
-                self._path(digest).unlink(missing_ok=True)
+            with disk_errors(self._root), suppress(NotFound), self._not_found(digest):
+                self._path(digest).unlink()
 
     def sweep(self, older_than: float) -> int:
         """A living writer renews its file's time with every write, so the age is that of its last sign of life."""
@@ -111,16 +115,20 @@ class LocalBlobs(BlobStore):
         return self._root / digest[:2] / digest
 
     def _chunks(self, digest: str, start: int, end: int) -> Iterator[bytes]:
-        with disk_errors(self._root), _not_found(digest):
+        with disk_errors(self._root), self._not_found(digest):
             yield from file_chunks(self._path(digest), start, end)
 
+    @contextmanager
+    def _not_found(self, digest: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            self._look()
+            raise missing(digest) from error
 
-@contextmanager
-def _not_found(digest: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise missing(digest) from error
+    def _look(self) -> None:
+        """Raises an `OSError` if the store is not there."""
+        self._incoming.stat()
 
 
 def _linked(own: Path, target: Path) -> Path:

@@ -64,7 +64,7 @@ def _config() -> Config:
         s3={"addressing_style": "path"},
         retries={"mode": "standard", "max_attempts": 5},
         connect_timeout=3,
-        read_timeout=60,
+        read_timeout=30,  # between two bytes of an answer; the longest is that to a copy of `blobs_s3._COPY_PART`
         max_pool_connections=32,
     )
 
