@@ -93,7 +93,10 @@ def run_attempt(
         {**place, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
         Limits(memory=bounds.memory),
         [*inputs.values(), *([checkpoint] if checkpoint else [])],
+        stopped=lambda: lease.stop is not None,
     )
+    if child is None:
+        return None
     lease.say("running")
     lease.follow(folder)
     peak = max(_watch(child, lease, bounds, _LOOK_WHILE_ALONE if claim.alone else _LOOK), child.peak)

@@ -111,13 +111,15 @@ class _Server:
     def _reap(self) -> None:
         while self._numbers:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            # Before it is reaped: until then nobody else can get its number, so the group is surely its own.
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)  # whatever the step started and left behind
+                os.killpg(ended.si_pid, signal.SIGKILL)  # whatever the step started and left behind
+            pid, status, usage = os.wait4(ended.si_pid, 0)
             if (number := self._numbers.pop(pid, None)) is not None:
                 code = os.waitstatus_to_exitcode(status)
                 self.send({"exited": number, "status": code, "peak": usage.ru_maxrss * 1024})

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,6 +42,7 @@ PRELOAD = (
 
 _ROOT = Path(workers.__file__).parents[1]
 _START_LIMIT = 120.0
+_LOOK = 0.1
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CC", "CXX")
 
 
@@ -51,6 +53,7 @@ class Child:
         self._number = number
         self._started = threading.Event()
         self._ended = threading.Event()
+        self._unwanted = False
         self.pid = 0
         self.status: int | None = None
         """Exit status; negative: the signal that ended it; `None` while it runs, or if its end was never seen
@@ -63,14 +66,18 @@ class Child:
         return self._ended.wait(timeout)
 
     def kill(self) -> None:
-        """SIGKILL for it and all it started, and waits for its end."""
-        if not self._ended.is_set() and self.pid:
-            kill_tree(self.pid)
-        self._ended.wait(5.0)
+        """SIGKILL for it and all it started, and waits for its end; one that has yet to start is killed then."""
+        self._unwanted = True
+        if self.pid:
+            if not self._ended.is_set():
+                kill_tree(self.pid)
+            self._ended.wait(5.0)
 
     def _start(self, pid: int) -> None:
         self.pid = pid
         self._started.set()
+        if self._unwanted:
+            kill_tree(pid)
 
     def _end(self, status: int | None, peak: int) -> None:
         self.status, self.peak = status, peak
@@ -123,14 +130,41 @@ class Zygote:
         """Of the zygote that serves now; 0 between two."""
         return self._process.pid if self._process is not None else 0
 
-    def spawn(self, folder: Path, environment: Mapping[str, str], limits: Limits, readable: Sequence[Path]) -> Child:
+    def spawn(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        limits: Limits,
+        readable: Sequence[Path],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Child | None:
         """Forks a child that runs the step described in `folder` (see `workers/child.py`).
 
+        Args:
+            stopped: asked while it is waited for; true to give up.
+
+        Returns:
+            `None` if waiting was given up; then the step does not run, or is killed as soon as it begins to.
+
         Raises:
-            InternalError: the zygote is down and did not come back.
+            InternalError: the zygote is down and did not come back, or hangs; then it is started again.
         """
-        if not self._ready.wait(_START_LIMIT):
+        if not _wait(self._ready, stopped):
+            if stopped():
+                return None
             raise InternalError("The process that starts steps is down.", cure="See the worker's log.")
+        child = self._ordered(folder, environment, limits, readable)
+        if _wait(child._started, stopped):
+            return child
+        child.kill()
+        if stopped():
+            return None
+        self._kill()
+        raise InternalError(
+            f"The process that starts steps did not start one within {_START_LIMIT:.0f} s.", cure="It is started again."
+        )
+
+    def _ordered(self, folder: Path, environment: Mapping[str, str], limits: Limits, readable: Sequence[Path]) -> Child:
         with self._lock:
             self._numbers += 1
             child = self._children[self._numbers] = Child(self._numbers)
@@ -148,17 +182,19 @@ class Zygote:
             except OSError as error:
                 del self._children[self._numbers]
                 raise InternalError("The process that starts steps died.", cure="It is started again.") from error
-        child._started.wait()
         return child
 
     def close(self) -> None:
         """Ends the zygote; its children die with it."""
         self._closed = True
+        self._kill()
+        if self._keeper.is_alive():
+            self._keeper.join(5.0)
+
+    def _kill(self) -> None:
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGKILL)
-        if self._keeper.is_alive():
-            self._keeper.join(5.0)
 
     def _keep(self) -> None:
         while not self._closed:
@@ -186,11 +222,13 @@ class Zygote:
         )
         theirs.close()
         self._connection = ours
-        with ours, ours.makefile("rb") as lines:
-            for line in lines:
-                self._receive(json.loads(line))
-        self._process.kill()
-        self._process.wait()
+        try:
+            with ours, ours.makefile("rb") as lines, suppress(ConnectionResetError):  # killed before it read an order
+                for line in lines:
+                    self._receive(json.loads(line))
+        finally:
+            self._process.kill()
+            self._process.wait()
 
     def _receive(self, message: dict[str, object]) -> None:
         match message:
@@ -209,6 +247,15 @@ class Zygote:
             children, self._children = list(self._children.values()), {}
         for child in children:
             child._end(None, 0)
+
+
+def _wait(event: threading.Event, stopped: Callable[[], bool]) -> bool:
+    """Whether it came within the time of a start, and before it was given up."""
+    until = time.monotonic() + _START_LIMIT
+    while not event.wait(_LOOK):
+        if stopped() or time.monotonic() > until:
+            return False
+    return True
 
 
 def _inherited() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,15 @@ def order(folder: Path, script: dict[str, Any], op: str = "capture") -> Path:
 
 def run(zygote: Zygote, folder: Path) -> Child:
     """Runs what is ordered there to its end."""
-    child = zygote.spawn(folder, {"HOME": str(folder / "tmp"), "TMPDIR": str(folder / "tmp")}, Limits(), [])
+    child = begin(zygote, folder)
     assert child.wait(60)
+    return child
+
+
+def begin(zygote: Zygote, folder: Path) -> Child:
+    """Begins what is ordered there."""
+    child = zygote.spawn(folder, {"HOME": str(folder / "tmp"), "TMPDIR": str(folder / "tmp")}, Limits(), [])
+    assert child is not None
     return child
 
 
@@ -66,7 +74,7 @@ def test_a_step_runs_in_a_child_and_tells_its_result(zygote: Zygote, tmp_path: P
 
 def test_a_child_leads_its_own_process_group(zygote: Zygote, tmp_path: Path) -> None:
     folder = order(tmp_path / "a", {"capture": {"seconds": 600}})
-    child = zygote.spawn(folder, {}, Limits(), [])
+    child = begin(zygote, folder)
     until(lambda: os.getsid(child.pid) == child.pid)
     child.kill()
     assert child.status == -signal.SIGKILL
@@ -100,12 +108,40 @@ def test_a_step_sees_no_more_of_the_environment_than_it_is_given(
 def test_a_dead_zygote_is_replaced_and_its_children_count_as_lost(tmp_path: Path) -> None:
     zygote = Zygote(TABLE, preload=())
     zygote.start()
-    child = zygote.spawn(order(tmp_path / "a", {"capture": {"seconds": 600}}), {}, Limits(), [])
+    child = begin(zygote, order(tmp_path / "a", {"capture": {"seconds": 600}}))
     os.kill(zygote.pid, signal.SIGKILL)
     assert child.wait(10)
     assert child.status is None
     until(lambda: not Path(f"/proc/{child.pid}/exe").exists(), 5)
     until(lambda: zygote._ready.is_set())
+    assert run(zygote, order(tmp_path / "b", {})).status == 0
+    zygote.close()
+
+
+def test_a_zygote_that_hangs_keeps_nobody_who_has_to_end_and_starts_nothing_later(tmp_path: Path) -> None:
+    zygote = Zygote(TABLE, preload=())
+    zygote.start()
+    folder = order(tmp_path / "a", {"capture": {"seconds": 600}})
+    os.kill(zygote.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    assert zygote.spawn(folder, {}, Limits(), [], stopped=lambda: time.monotonic() > began + 0.3) is None
+    assert time.monotonic() - began < 3.0
+    os.kill(zygote.pid, signal.SIGCONT)
+    until(lambda: not zygote._children)  # killed as soon as it was there
+    assert run(zygote, order(tmp_path / "b", {})).status == 0
+    zygote.close()
+
+
+def test_a_zygote_that_hangs_for_too_long_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zygote = Zygote(TABLE, preload=())
+    zygote.start()
+    hung = zygote.pid
+    os.kill(hung, signal.SIGSTOP)
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.zygote_client._START_LIMIT", 0.3)
+        with pytest.raises(InternalError, match="did not start one"):
+            zygote.spawn(order(tmp_path / "a", {}), {}, Limits(), [])
+    until(lambda: zygote.pid != hung and zygote._ready.is_set())
     assert run(zygote, order(tmp_path / "b", {})).status == 0
     zygote.close()
 
@@ -121,7 +157,7 @@ def test_a_fork_of_the_real_zygote_computes_with_torch(tmp_path: Path) -> None:
     zygote = Zygote("tests.workers.engine.torch_table")
     zygote.start()
     folder = order(tmp_path / "a", {}, op="compute")
-    child = zygote.spawn(folder, {"HOME": str(folder / "tmp"), "TMPDIR": str(folder / "tmp")}, Limits(), [])
+    child = begin(zygote, folder)
     assert child.wait(60), "the child hangs"
     report = told(folder, "result.json")["report"]
     assert report["threads"] == 1
