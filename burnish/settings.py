@@ -13,10 +13,9 @@ from burnish.errors import BadSetting
 from burnish.logs import FORMS
 from burnish.recipe.quantities import parse_bytes, parse_seconds
 
-__all__ = ["SETTINGS", "Setting", "Settings"]
+__all__ = ["SETTINGS", "Setting", "Settings", "without_password"]
 
 NumberT = TypeVar("NumberT", int, float)
-_PASSWORD = re.compile(r"(://[^/@:]*):.*@")
 
 
 @dataclass(frozen=True)
@@ -229,6 +228,11 @@ class Settings:
         return {SETTINGS[field.name].variable: _write(getattr(self, field.name)) for field in fields(self)}
 
 
+def without_password(url: str) -> str:
+    """The address as it may be shown."""
+    return re.sub(r"(://[^/@:]*):.*@", r"\1:…@", url)
+
+
 def _database_in(data: Path) -> str:
     return f"sqlite:///{data / 'burnish.sqlite'}"
 
@@ -251,7 +255,7 @@ def _read(setting: Setting, environment: Mapping[str, str]) -> Any:
 
 
 def _shown(setting: Setting, text: str) -> str:
-    return "set" if setting.secret else repr(_PASSWORD.sub(r"\1:***@", text))
+    return "set" if setting.secret else repr(without_password(text))
 
 
 def _write(value: Any) -> str:

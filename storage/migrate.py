@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 from pathlib import Path
 
@@ -10,9 +10,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
-__all__ = ["upgrade"]
+from burnish.errors import BadSetting
+
+__all__ = ["main", "upgrade"]
 
 _LOCK_ID = 7_205_113
 """PostgreSQL's advisory lock that one migrating process holds; any number that nobody else uses."""
@@ -24,6 +27,9 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     """Runs the missing revisions of `storage/migrations/` in one transaction; others that try it meanwhile wait.
 
     An earlier `revision` than the newest is of use to tests only.
+
+    Raises:
+        BadSetting: the database is of a newer version than this program.
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -33,7 +39,14 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK_ID})"))
         if not _at_head(config, connection):
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            try:
+                command.upgrade(config, revision)
+            except CommandError as error:
+                raise BadSetting(
+                    f"The database is of a newer version of Burnish than this one: {error}.",
+                    cure="Run the version that made it, or a later one; or restore a dump from before the upgrade.",
+                    where="BURNISH_DATABASE_URL",
+                ) from error
 
 
 def _at_head(config: Config, connection: Connection) -> bool:
@@ -41,8 +54,13 @@ def _at_head(config: Config, connection: Connection) -> bool:
     return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
 
 
-if __name__ == "__main__":
-    from burnish.settings import Settings
-    from storage.database import Database
+def main() -> int:
+    """Brings the database up to date. Exit status as `run_part` has it."""
+    from burnish.starting import run_part
+    from storage.places import migrate  # both import what imports this
 
-    Database(Settings.from_environment(os.environ).database_url).migrate()
+    return run_part("migrate", migrate)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

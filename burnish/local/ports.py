@@ -8,7 +8,7 @@ import socket
 from burnish.errors import Unavailable
 from burnish.settings import SETTINGS
 
-__all__ = ["choose_listen", "free_port"]
+__all__ = ["choose_listen", "free_port", "is_free"]
 
 _TRIES = 100
 
@@ -32,7 +32,7 @@ def choose_listen(listen: tuple[str, int]) -> tuple[str, int]:
             return host, free_port(host)
         is_default = f"{host}:{port}" == SETTINGS["listen"].default
         for candidate in range(port, min(port + (_TRIES if is_default else 1), 65536)):
-            if _is_free(host, candidate):
+            if is_free(host, candidate):
                 return host, candidate
     except OSError as error:
         raise Unavailable(
@@ -41,7 +41,8 @@ def choose_listen(listen: tuple[str, int]) -> tuple[str, int]:
     raise Unavailable(f"Port {port} of {host} is in use.", cure="Set BURNISH_LISTEN to a free port, or to port 0.")
 
 
-def _is_free(host: str, port: int) -> bool:
+def is_free(host: str, port: int) -> bool:
+    """Whether this user may listen there now. Raises `OSError` for a host that is not this machine's."""
     with socket.socket(_family(host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections don't count
         try:

@@ -11,7 +11,7 @@ from burnish.errors import Unavailable
 from burnish.local.check import Check
 from burnish.local.running import find
 from burnish.local.valkey import ping, server_path
-from burnish.settings import SETTINGS, Settings
+from burnish.settings import SETTINGS, Settings, without_password
 
 __all__ = ["blobs", "broker", "database", "service"]
 
@@ -25,14 +25,18 @@ def database(settings: Settings) -> Check:
     try:
         found = _sqlite_revision(url) if url.startswith("sqlite") else _postgresql_revision(url)
     except (ConnectionError, sqlite3.Error) as error:
-        return Check("database", False, f"{_shown(url)}: {error}", "Start it, or correct BURNISH_DATABASE_URL.")
+        return Check(
+            "database", False, f"{without_password(url)}: {error}", "Start it, or correct BURNISH_DATABASE_URL."
+        )
     newest = _newest_revision()
     if found is None:
-        return Check("database", True, f"{_shown(url)}: no tables yet; `burnish up` or `burnish api` makes them")
+        return Check(
+            "database", True, f"{without_password(url)}: no tables yet; `burnish up` or `burnish api` makes them"
+        )
     if newest is not None and found != newest:
         cure = "Restart the service, which brings the database up to date; don't go back to an older Burnish."
-        return Check("database", False, f"{_shown(url)}: revision {found}, this Burnish has {newest}", cure)
-    return Check("database", True, f"{_shown(url)}: revision {found}")
+        return Check("database", False, f"{without_password(url)}: revision {found}, this Burnish has {newest}", cure)
+    return Check("database", True, f"{without_password(url)}: revision {found}")
 
 
 def broker(settings: Settings) -> Check:
@@ -43,7 +47,7 @@ def broker(settings: Settings) -> Check:
         except Unavailable as error:
             return Check("broker", False, error.message, error.cure)
     fault = ping(settings.broker_url)
-    shown = _shown(settings.broker_url)
+    shown = without_password(settings.broker_url)
     if fault is not None:
         return Check("broker", False, f"{shown}: {fault}", "Start it, or correct BURNISH_BROKER_URL.")
     return Check("broker", True, f"{shown} answers")
@@ -129,9 +133,3 @@ def _s3_fault(bucket: str, options: dict[str, str]) -> str | None:
     except (BotoCoreError, ClientError, ValueError) as error:
         return str(error)
     return None
-
-
-def _shown(url: str) -> str:
-    """The address without its password."""
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":…@") if parts.password else url

@@ -88,7 +88,7 @@ def test_a_secret_does_not_get_into_the_log(variable: str, value: str) -> None:
 def test_an_address_is_told_by_the_variable_that_it_comes_from(tmp_path: Path) -> None:
     given = "postgresql://burnish:hunter2@host/db"
     settings = Settings.from_environment({"BURNISH_DATA": str(tmp_path), "BURNISH_DATABASE_URL": given})
-    assert settings.told("database_url") == ("BURNISH_DATABASE_URL", "'postgresql://burnish:***@host/db'")
+    assert settings.told("database_url") == ("BURNISH_DATABASE_URL", "'postgresql://burnish:…@host/db'")
     assert settings.told("blobs_url") == ("BURNISH_DATA", repr(str(tmp_path)))
 
 

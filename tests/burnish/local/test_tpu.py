@@ -58,6 +58,6 @@ def test_a_worker_for_tpus_refuses_to_start_without_one(tmp_path: Path) -> None:
 def test_a_worker_for_tpus_says_so_and_exits(tmp_path: Path) -> None:
     environment = {**os.environ, "BURNISH_QUEUES": "tpu", "BURNISH_DATA": str(tmp_path)}
     done = subprocess.run([sys.executable, "-P", "-m", "workers"], env=environment, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "torch_xla" in done.stderr
     assert "BURNISH_QUEUES" in done.stderr
