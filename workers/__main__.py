@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-from burnish.errors import BurnishError
-from burnish.logs import start_log
 from burnish.settings import Settings
-from workers.worker import run_worker
+from burnish.starting import run_part
+from storage.places import prepare, warn_of_absent
+from workers.worker import leave, run_worker
 
 __all__ = ["main"]
 
 
 def main() -> int:
-    """Runs until SIGTERM; 0, or 1 with the reason on stderr."""
-    start_log("worker")
-    try:
-        settings = Settings.from_environment(os.environ)
-        start_log("worker", settings.log)
-        run_worker(settings)
-    except BurnishError as error:
-        print(f"burnish worker: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Runs until SIGTERM. Exit status as `run_part` has it."""
+    return run_part("worker", _serve)
+
+
+def _serve(settings: Settings) -> None:
+    prepare(settings)
+    warn_of_absent(settings)
+    run_worker(settings)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
