@@ -22,6 +22,7 @@ from burnish.settings import Settings
 from storage.blobs import open_store
 from storage.database import Database
 from storage.doorbell import Doorbell
+from storage.places import warn_of_absent
 
 __all__ = ["THREADS", "Server", "check_listen"]
 
@@ -128,6 +129,7 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> APIFlask:
         """Made in the serving process: connections don't survive a fork."""
         settings = self._settings
+        warn_of_absent(settings)
         return create_app(
             settings, Database(settings.database_url), open_store(settings.blobs_url), Doorbell(settings.broker_url)
         )
