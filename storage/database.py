@@ -24,7 +24,9 @@ from storage.notes import Note
 __all__ = ["Database", "Transaction"]
 
 _BUSY_SECONDS = 10
-"""Longest wait for another writer."""
+"""Longest wait for another writer, or for a connection."""
+_CONNECTIONS = 20
+"""Most connections of one process."""
 _TRUSTED = 1.0
 """Seconds for which a connection that was in use just now is taken to be alive. One that is not makes one transaction
 fail as `Unavailable`, and has all connections older than that opened anew."""
@@ -36,6 +38,9 @@ _POSTGRES = {
     "keepalives_idle": 10,
     "tcp_user_timeout": 15_000,
 }
+_LOCK_TIMEOUT = "55P03"
+_DEADLOCK = ("40P01", "40001")
+"""PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html."""
 _NOW = {
     "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())::float8",
@@ -245,7 +250,7 @@ def _checked(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     # A report with NaN in it would be accepted by SQLite and refused by PostgreSQL: refuse it in both.
     settings: dict[str, Any] = {"json_serializer": partial(json.dumps, allow_nan=False, separators=(",", ":"))}
-    pool: dict[str, Any] = {"pool_size": 4, "max_overflow": 16, "pool_timeout": 10}
+    pool: dict[str, Any] = {"pool_size": 4, "max_overflow": _CONNECTIONS - 4, "pool_timeout": _BUSY_SECONDS}
     if url.get_backend_name() == "postgresql":
         engine = create_engine(url, connect_args=_POSTGRES, **pool, **settings)
         event.listen(engine, "checkin", _used)
@@ -332,6 +337,19 @@ def _trouble(error: driver.SQLAlchemyError) -> BurnishError:
         return _refused(error)
     if any(sign in str(cause) for sign in ("disk is full", "No space left on device")):
         return DiskFull("The database has no room left.", cure="Free space on its disk, then try again.")
+    if isinstance(error, driver.TimeoutError):
+        return Unavailable(
+            f"All {_CONNECTIONS} connections of this process to the database were in use for {_BUSY_SECONDS} s.",
+            cure="Try again; if it stays so, do less at once, or start another process.",
+        )
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
+    if code in _DEADLOCK:
+        return Unavailable("Two transactions waited for each other; the database ended this one.", cure="Try again.")
+    if code == _LOCK_TIMEOUT or code.startswith("SQLITE_BUSY"):
+        return Unavailable(
+            f"Another transaction kept what this one needs locked for {_BUSY_SECONDS} s.",
+            cure="Try again; if it stays so, look for one that does not end: a back-up, or somebody's SQL shell.",
+        )
     return Unavailable(
         f"The database did not answer: {cause}.",
         cure="Check that BURNISH_DATABASE_URL is right and the database is running, then try again.",

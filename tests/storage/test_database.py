@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -164,9 +167,51 @@ def test_a_locked_file_is_unavailable(tmp_path: Path, monkeypatch: pytest.Monkey
         pass
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Unavailable, match="locked"), database.begin():
+    with pytest.raises(Unavailable, match="kept what this one needs locked"), database.begin():
         pass
     other.close()
+    database.close()
+
+
+def test_a_lock_that_another_holds_is_told_from_an_outage(postgres_url: str) -> None:
+    one, other = Database(postgres_url), Database(postgres_url)
+    with one.begin() as tx:
+        tx.execute(text("SELECT pg_advisory_xact_lock(1)"))
+        late = text("SET LOCAL lock_timeout = '20ms'; SELECT pg_advisory_xact_lock(1)")
+        with pytest.raises(Unavailable, match="kept what this one needs locked"), other.begin() as waiting:
+            waiting.execute(late)
+    one.close()
+    other.close()
+
+
+def test_a_deadlock_is_told_from_an_outage(postgres_url: str) -> None:
+    database, both = Database(postgres_url), threading.Barrier(2)
+
+    def crossed(first: int, second: int) -> str:
+        try:
+            with database.begin() as tx:
+                tx.execute(text(f"SELECT pg_advisory_xact_lock({first})"))
+                both.wait(10)
+                tx.execute(text(f"SELECT pg_advisory_xact_lock({second})"))
+        except Unavailable as error:
+            return error.message
+        return "through"
+
+    with ThreadPoolExecutor(2) as pool:
+        told = set(pool.map(crossed, (1, 2), (2, 1)))
+    assert told == {"through", "Two transactions waited for each other; the database ended this one."}
+    database.close()
+
+
+def test_too_few_connections_are_told_from_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.database._BUSY_SECONDS", 0)
+    monkeypatch.setattr("storage.database._CONNECTIONS", 4)
+    database = Database(f"sqlite:///{tmp_path / 'busy.sqlite'}")
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(database.read())
+        with pytest.raises(Unavailable, match="All 4 connections"), database.read():
+            pass
     database.close()
 
 
