@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.replies import moment
+from api.understood import spec_of, understood
 from burnish.formats import DatasetSchema
-from burnish.recipe import Goal, JobSpec
+from burnish.recipe import JobSpec
 from burnish.resources import (
     DatasetResource,
     ErrorResource,
     EventResource,
     FailureResource,
+    FaultResource,
     JobResource,
     JobSummary,
     ModelResource,
@@ -60,15 +62,15 @@ def dataset_resource(dataset: Dataset) -> DatasetResource:
 
 def job_summary(job: Job) -> JobSummary:
     """A job in a list."""
-    return JobSummary(**_summary(job, _verdict(job)))
+    return JobSummary(**_summary(job, spec_of(job)[0], _verdict(job)[0]))
 
 
 def job_resource(job: Job, steps: Sequence[Step], schedule: str | None = None) -> JobResource:
     """A job, whole. `schedule` is the id of the one that made it."""
-    verdict, trace = _verdict(job), Trace.parse(job.traceparent)
+    (spec, unread), (verdict, unread_too), trace = spec_of(job), _verdict(job), Trace.parse(job.traceparent)
     return JobResource(
-        **_summary(job, verdict),
-        spec=JobSpec.model_validate(job.spec),
+        **_summary(job, spec, verdict),
+        spec=spec,
         model_id=job.model_id,
         dataset_id=job.dataset_id,
         trace_id=trace.trace_id if trace else None,
@@ -78,6 +80,7 @@ def job_resource(job: Job, steps: Sequence[Step], schedule: str | None = None) -
         verdict=verdict,
         artifacts=_artifacts(verdict) if verdict else (),
         error=_error(job.error) if job.error else None,
+        not_understood=(*unread, *unread_too),
     )
 
 
@@ -102,7 +105,7 @@ def worker_resource(worker: WorkerRow, running: Sequence[str]) -> WorkerResource
     )
 
 
-def _summary(job: Job, verdict: Verdict | None) -> dict[str, Any]:
+def _summary(job: Job, spec: JobSpec, verdict: Verdict | None) -> dict[str, Any]:
     chosen = _chosen(verdict) if verdict else None
     return {
         "id": job.id,
@@ -113,7 +116,7 @@ def _summary(job: Job, verdict: Verdict | None) -> dict[str, Any]:
         "outcome": verdict.outcome if verdict else None,
         "speedup": chosen.speedup_over_eager.value if chosen and chosen.speedup_over_eager else None,
         "drop": chosen.quality.drop.value if chosen and chosen.quality else None,
-        "goal": Goal.model_validate((job.spec.get("recipe") or {}).get("goal") or {}),
+        "goal": spec.recipe.goal,
         "created_at": moment(job.created_at),
         "started_at": moment(job.started_at) if job.started_at is not None else None,
         "finished_at": moment(job.finished_at) if job.finished_at is not None else None,
@@ -121,8 +124,8 @@ def _summary(job: Job, verdict: Verdict | None) -> dict[str, Any]:
     }
 
 
-def _verdict(job: Job) -> Verdict | None:
-    return Verdict.model_validate(job.verdict) if job.verdict else None
+def _verdict(job: Job) -> tuple[Verdict | None, tuple[FaultResource, ...]]:
+    return understood(Verdict, job.verdict, at="/verdict", fallback=None) if job.verdict else (None, ())
 
 
 def _chosen(verdict: Verdict) -> Candidate | None:

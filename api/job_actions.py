@@ -40,9 +40,9 @@ def whole(tx: Transaction, job: Job) -> JobResource:
     return job_resource(job, steps.of_job(tx, job.id), firing.schedule_id if firing else None)
 
 
-def ring(services: Services, job: JobResource) -> None:
+def ring(services: Services, job: Job) -> None:
     """Says that the job waits to be planned. Best effort: if the broker is away, the tick says it again later."""
     try:
-        services.doorbell.plan(job.id, job.spec.recipe.target.device, job.priority)
+        services.doorbell.plan(job.id, job.device, job.priority)
     except BurnishError as error:
         _log.warning("job %s is accepted, but the doorbell could not be rung: %s", job.id, error)

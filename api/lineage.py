@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from burnish.recipe import JobSpec
+from api.understood import spec_of
 from burnish.results import Candidate, Estimate, Verdict
 from storage.records import Job, Step
 
@@ -51,7 +51,7 @@ class Result:
 def result_of(job: Job, steps: Sequence[Step]) -> Result:
     """What a job that has succeeded made, the artifact that was chosen first."""
     verdict = Verdict.model_validate(job.verdict)
-    target = JobSpec.model_validate(job.spec).recipe.target
+    target = spec_of(job)[0].recipe.target
     made = [
         Made(each, steps_to(steps, each.artifact.digest), each.name == verdict.chosen)
         for each in verdict.candidates

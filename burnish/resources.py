@@ -150,6 +150,14 @@ class StepResource(Document):
     """Every attempt that failed, also of a step that was done in the end; the oldest first."""
 
 
+class FaultResource(Document):
+    """One fault in what was sent, or in what is stored."""
+
+    where: str
+    message: str
+    cure: str
+
+
 class JobChange(Document):
     """What can be changed of a job that waits or runs."""
 
@@ -194,6 +202,9 @@ class JobResource(JobSummary):
     artifacts: tuple[Artifact, ...]
     """What to download, the chosen one first."""
     error: ErrorResource | None
+    not_understood: tuple[FaultResource, ...] = ()
+    """Parts of `spec` and `verdict` that another version of Burnish wrote and this one can't read: they are left out.
+    Empty as a rule."""
 
 
 class ArtifactList(Document):
@@ -239,14 +250,6 @@ class WorkerResource(Document):
     running: tuple[str, ...]
     """Keys of the steps it runs now."""
     seen_at: datetime
-
-
-class FaultResource(Document):
-    """One fault in what was sent."""
-
-    where: str
-    message: str
-    cure: str
 
 
 class Problem(Document):

@@ -57,8 +57,8 @@ def submit_job() -> Response:
         again = replayed(tx, body_hash(raw))
         if again:
             return again
-        job = whole(tx, accept(tx, check(tx, document)))
-        response = remember(tx, _accepted(job))
+        job = accept(tx, check(tx, document))
+        response = remember(tx, _accepted(whole(tx, job)))
     ring(services(), job)
     return response
 
@@ -124,9 +124,10 @@ def change_job(id: str) -> Response:
     document, _ = json_of(request)
     change = job_change(document)
     with services().database.begin() as tx:
-        job = whole(tx, jobs.set_priority(tx, id, change.priority))
+        job = jobs.set_priority(tx, id, change.priority)
+        answer = reply(whole(tx, job))
     ring(services(), job)
-    return reply(job)
+    return answer
 
 
 @blueprint.post("/jobs/<id>/cancel")
@@ -154,14 +155,14 @@ def retry_job(id: str) -> Response:
     return response
 
 
-def _act(id: str, action: Callable[[Transaction, str], Job]) -> tuple[Response, JobResource | None]:
+def _act(id: str, action: Callable[[Transaction, str], Job]) -> tuple[Response, Job | None]:
     """The answer, and the job unless the request was answered before."""
     with services().database.begin() as tx:
         again = replayed(tx, body_hash(id))
         if again:
             return again, None
-        job = whole(tx, action(tx, id))
-        return remember(tx, _accepted(job)), job
+        job = action(tx, id)
+        return remember(tx, _accepted(whole(tx, job))), job
 
 
 def _accepted(job: JobResource) -> Response:

@@ -74,7 +74,7 @@ def cancel(id: str) -> BaseResponse:
 def retry(id: str) -> BaseResponse:
     """Runs it again, then shows the job."""
     with services().database.begin() as tx:
-        again = whole(tx, jobs.retry(tx, id))
+        again = jobs.retry(tx, id)
     ring(services(), again)
     return redirect(f"/jobs/{id}", 303)
 

@@ -15,14 +15,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from api.documents import job_summary
 from api.errors import Refused
-from api.job_actions import ring, whole
+from api.job_actions import ring
 from api.live_pages import live_body, live_page, packed_page
 from api.paging import page
 from api.rendered import Rendered
 from api.replies import unchanged
 from api.services import services
 from burnish.errors import Conflict, NotFound
-from burnish.resources import JobResource
 from storage import jobs, models
 from storage.database import Transaction
 from storage.records import Job, JobState
@@ -112,7 +111,7 @@ def _act(id: str, action: Callable[[Transaction, str], Job], starts: bool) -> bo
     """False if the job is in no state for it: another may have been quicker."""
     try:
         with services().database.begin() as tx:
-            job: JobResource = whole(tx, action(tx, id))
+            job = action(tx, id)
     except (Conflict, NotFound):
         return False
     if starts:

@@ -30,7 +30,7 @@ def submit() -> str:
             "submit.html",
             here="submit",
             earlier=earlier,
-            recipe=earlier.spec["recipe"] if earlier else {},
+            recipe=earlier.spec.get("recipe", {}) if earlier else {},
             priority=earlier.priority if earlier else 5,
             models=[(each, each.signature.get("parameters", 0)) for each in offered],
             datasets=_datasets(tx, dataset),

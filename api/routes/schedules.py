@@ -9,17 +9,18 @@ from flask import Response, request
 
 from api.bodies import json_of
 from api.idempotency import body_hash, remember, replayed
-from api.job_actions import ring, whole
+from api.job_actions import ring
 from api.paging import PageQuery, page
 from api.replies import reply
 from api.schedule_check import changed_schedule, new_schedule
 from api.services import services
 from api.standing import firing_resource, schedule_resource
 from burnish.errors import Conflict
-from burnish.resources import FiringResource, JobResource, Page, ScheduleResource
+from burnish.resources import FiringResource, Page, ScheduleResource
 from storage import firings, jobs, schedules
 from storage.database import Transaction
 from storage.firing import Cause, fire
+from storage.records import Job
 from storage.schedules import Schedule
 
 __all__ = ["blueprint"]
@@ -138,7 +139,7 @@ def run_schedule(id: str) -> Response:
     Paused or not; the overlap policy holds, so the answer may say that it was skipped, and why. What is due later stays
     due.
     """
-    job: JobResource | None = None
+    job: Job | None = None
     with services().database.begin() as tx:
         again = replayed(tx, body_hash(id))
         if again:
@@ -148,7 +149,7 @@ def run_schedule(id: str) -> Response:
             raise Conflict(f"Schedule {schedule.name} is being changed or fired at this moment.", cure="Try again.")
         firing = fire(tx, schedule, Cause("manual", "It was run by hand."))
         if firing.job_id is not None:
-            job = whole(tx, jobs.get(tx, firing.job_id))
+            job = jobs.get(tx, firing.job_id)
         response = remember(tx, reply(firing_resource(firing), 202))
     if job is not None:
         ring(services(), job)

@@ -70,6 +70,9 @@ def show(job_id: str, as_json: bool) -> None:
         console.print(f"{job.id}  {job.state}  {job.model}  {burnish.url}/jobs/{job.id}", soft_wrap=True)
     if job.schedule:
         console.print(f"Made by schedule {job.schedule}  {burnish.url}/schedules/{job.schedule}", soft_wrap=True)
+    for fault in job.not_understood:
+        told = f"Not shown, since another version of Burnish wrote it: {fault.where}: {fault.message}"
+        console.print(told, soft_wrap=True, markup=False)
     console.print()
     console.print(steps_table(job))
     console.print()
