@@ -8,6 +8,7 @@ from apiflask import APIFlask
 from flask import Response
 
 from api import assets, auth, direct, errors, formatting, tracing
+from api.feed import Feed
 from api.metrics import Metrics
 from api.openapi import complete
 from api.routes import (
@@ -102,7 +103,11 @@ def create_app(settings: Settings, database: Database, blobs: BlobStore, doorbel
     database.observe(metrics.asked)
     app.extensions["burnish.metrics"] = metrics
     app.extensions["burnish"] = Services(
-        settings=settings, database=database, blobs=timed(blobs, metrics.stored), doorbell=doorbell
+        settings=settings,
+        database=database,
+        blobs=timed(blobs, metrics.stored),
+        doorbell=doorbell,
+        feed=Feed(database),
     )
     assets.install(app)
     tracing.install(app)

@@ -1,11 +1,18 @@
-"""The API as a process: gunicorn with one process and sixteen threads."""
+"""The API as a process: gunicorn with one process, a thread for each request and each event stream.
+
+Sixteen requests are worked on at once, so that memory and connections to SQL have a bound; who comes when all are at
+work waits. An event stream is none of them once it has begun: it waits in its own thread, of which there are as many as
+streams may be open. So streams take nothing from requests.
+"""
 
 from __future__ import annotations
 
 import logging
 import socket
 import struct
+import threading
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +23,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from api.app import create_app
 from api.auth import is_loopback
+from api.services import STREAMS
 from burnish.errors import BadSetting
 from burnish.local.child import die_with
 from burnish.settings import Settings
@@ -24,12 +32,14 @@ from storage.database import Database
 from storage.doorbell import Doorbell
 from storage.places import warn_of_absent
 
-__all__ = ["THREADS", "Server", "check_listen"]
+__all__ = ["REQUESTS", "Server", "check_listen"]
 
-THREADS = 16
+REQUESTS = 16
+"""That are worked on at once."""
 LINGER_SECONDS = 2.0
 PATIENCE_SECONDS = 60
 """A client that neither sends nor takes a byte for so long is let go: it holds one of the threads."""
+_App = Callable[[Any, Any], Iterable[bytes]]
 
 
 def check_listen(settings: Settings) -> None:
@@ -70,8 +80,20 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     def handle_exit(self, sig: int, frame: object) -> None:
         app = self.wsgi
         if isinstance(app, APIFlask):
-            app.extensions["burnish"].stopping.set()
+            app.extensions["burnish"].feed.stop()
         super().handle_exit(sig, frame)
+
+
+class _AtMost:
+    """Works on so many requests at once. The body of an answer, streams and downloads included, is sent after that."""
+
+    def __init__(self, app: _App, limit: int) -> None:
+        self._app = app
+        self._free = threading.BoundedSemaphore(limit)
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        with self._free:
+            return self._app(environ, start_response)
 
 
 class _Log(GunicornLog):  # type: ignore[misc]
@@ -112,7 +134,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "worker_class": _Worker,
             "workers": 1,
-            "threads": THREADS,
+            "threads": REQUESTS + STREAMS,
             "accesslog": None,
             "logger_class": _Log,
             "loglevel": "warning",
@@ -130,6 +152,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Made in the serving process: connections don't survive a fork."""
         settings = self._settings
         warn_of_absent(settings)
-        return create_app(
+        app = create_app(
             settings, Database(settings.database_url), open_store(settings.blobs_url), Doorbell(settings.broker_url)
         )
+        app.wsgi_app = _AtMost(app.wsgi_app, REQUESTS)  # type: ignore[method-assign]  # as Flask's docs tell
+        return app

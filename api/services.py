@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore, Event
+from threading import BoundedSemaphore
 from typing import Protocol, cast
 
 from flask import current_app
 
 from api.errors import Refused
+from api.feed import Feed
 from api.probes import Probes
 from burnish.settings import Settings
 from storage.blobs import BlobStore
 from storage.database import Database
 
-__all__ = ["Bell", "Services", "Slots", "services"]
+__all__ = ["STREAMS", "Bell", "Services", "Slots", "services"]
+
+STREAMS = 400
+"""Event streams that a process has open at most. Each holds a thread that waits."""
 
 
 class Bell(Protocol):
@@ -53,7 +57,7 @@ class Slots:
 
 
 def _streams() -> Slots:
-    return Slots(6, "event streams", "Poll the job or its events (`?after=`) instead, or try again later.")
+    return Slots(STREAMS, "event streams", "Poll the job or its events (`?after=`) instead, or try again later.")
 
 
 def _transfers() -> Slots:
@@ -62,19 +66,19 @@ def _transfers() -> Slots:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The outside world of the API. Sixteen threads serve it (`api/server.py`): six may hold an event stream and six
-    a transfer, so that four are always there for what answers at once."""
+    """The outside world of the API. Sixteen requests are worked on at once (`api/server.py`), of which six may be
+    transfers, so that ten are always there for what answers at once. Event streams have threads of their own."""
 
     settings: Settings
     database: Database
     blobs: BlobStore
     doorbell: Bell
+    feed: Feed
+    """What event streams are given."""
     streams: Slots = field(default_factory=_streams)
     transfers: Slots = field(default_factory=_transfers)
     probes: Probes = field(default_factory=Probes)
     """Whether the parts outside answer."""
-    stopping: Event = field(default_factory=Event)
-    """Set when the process is told to stop: open streams end."""
 
 
 def services() -> Services:

@@ -5,45 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from api.documents import event_resource
-from api.job_actions import FINISHED
-from api.services import Services
-from storage import events, jobs
-from storage.records import Event
+from api.feed import Feed
+from storage.records import Job
 
 __all__ = ["stream"]
 
-_POLL_SECONDS = 0.4
 _HEARTBEAT_SECONDS = 10.0
 _LONGEST_SECONDS = 900.0
 """Then the stream ends, and the client comes back with `Last-Event-ID`: no client holds a slot for ever."""
-_BATCH = 200
 
 
-def stream(services: Services, job_id: str, after: int) -> Iterator[str]:
+def stream(feed: Feed, job: Job, after: int) -> Iterator[bytes]:
     """Events with ids above `after` as they come; a comment now and then, so that a dead client is noticed. Ends with
     an `end` event when the job is finished."""
-    yield "retry: 2000\n\n"
-    began = beat = time.monotonic()
-    while not services.stopping.is_set() and time.monotonic() - began < _LONGEST_SECONDS:
-        with services.database.read() as tx:
-            state = jobs.get(tx, job_id).state
-            batch = events.of_job(tx, job_id, after, _BATCH)
-        for event in batch:
-            yield _frame(event)
-            after = event.id
-        if len(batch) == _BATCH:
-            continue
-        if state in FINISHED:
-            yield f'event: end\ndata: {{"state":"{state}"}}\n\n'
-            return
-        if batch or time.monotonic() - beat > _HEARTBEAT_SECONDS:
-            beat = time.monotonic()
-            if not batch:
-                yield ": still there\n\n"
-        services.stopping.wait(_POLL_SECONDS)
-
-
-def _frame(event: Event) -> str:
-    """JSON has no line breaks outside of escapes, so one `data` line holds it."""
-    return f"id: {event.id}\nevent: {event.kind}\ndata: {event_resource(event).model_dump_json()}\n\n"
+    yield b"retry: 2000\n\n"
+    until = time.monotonic() + _LONGEST_SECONDS
+    with feed.follow(job, after) as follower:
+        while time.monotonic() < until and (body := follower.next(_HEARTBEAT_SECONDS)) is not None:
+            yield body or b": still there\n\n"
+        if follower.over:
+            yield f'event: end\ndata: {{"state":"{follower.over}"}}\n\n'.encode()

@@ -17,6 +17,7 @@ from api.streams import stream
 from burnish.document import Document
 from burnish.resources import EventResource, Page
 from storage import events, jobs
+from storage.records import Job
 
 __all__ = ["blueprint"]
 
@@ -57,14 +58,14 @@ class EventsQuery(Document):
 def list_events(id: str, query_data: EventsQuery) -> Response:
     """Get a job's events, or follow them as a stream
 
-    With `Accept: text/event-stream` they are sent as they come, resumed by `Last-Event-ID`. The number of open
-    streams is limited; over it the answer is a 503, and polling is the way. With `?format=ndjson` the whole history
+    With `Accept: text/event-stream` they are sent as they come, resumed by `Last-Event-ID`. Each process has 400
+    streams open at most; over it the answer is a 503, and polling is the way. With `?format=ndjson` the whole history
     is sent, one event a line.
     """
     with services().database.read() as tx:
         job = jobs.get(tx, id)
         if request.accept_mimetypes.best == "text/event-stream":
-            return _follow(id, job.revision, job.finished_at is not None, query_data.after)
+            return _follow(job, query_data.after)
         if query_data.format == "ndjson":
             return _export(id, query_data.after, job.revision)
         found = events.of_job(tx, id, query_data.after, query_data.limit)
@@ -82,15 +83,15 @@ def _export(id: str, after: int, newest: int) -> Response:
     return response
 
 
-def _follow(id: str, newest: int, finished: bool, after: int) -> Response:
+def _follow(job: Job, after: int) -> Response:
     resumed = request.headers.get("Last-Event-ID")
     if resumed is not None:
         after = _event_id(resumed)
-        if finished and after >= newest:
+        if job.finished_at is not None and after >= job.revision:
             return Response(status=204)  # what tells an EventSource to stop coming back
     slots = services().streams
     slots.take()
-    response = Response(stream(services(), id, after), mimetype="text/event-stream")
+    response = Response(stream(services().feed, job, after), mimetype="text/event-stream")
     response.call_on_close(slots.give)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"

@@ -12,14 +12,17 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import pytest
 
+from api.server import REQUESTS
+from api.services import STREAMS
 from burnish.recipe import JobSpec
-from storage import datasets, jobs, models
+from storage import datasets, events, jobs, models
 from storage.database import Database
 from storage.records import Job
 from storage.steps import PlannedStep
@@ -27,7 +30,6 @@ from tests.api.serving import ROOT, Serving, environment, serving
 
 MIB = 1 << 20
 STREAM = {"Accept": "text/event-stream"}
-STREAMS = 6
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +40,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 @pytest.fixture
 def database(server: Serving) -> Iterator[Database]:
-    """A second way into the server's database."""
-    opened = Database(f"sqlite:///{server.folder / 'burnish.sqlite'}")
-    yield opened
-    opened.close()
+    with opened(server) as found:
+        yield found
+
+
+@contextmanager
+def opened(server: Serving) -> Iterator[Database]:
+    """A second way into a server's database."""
+    with closing(Database(f"sqlite:///{server.folder / 'burnish.sqlite'}")) as database:
+        yield database
 
 
 def zeros(mebibytes: int) -> Iterator[bytes]:
@@ -182,39 +189,122 @@ def test_a_stream_is_resumed_after_the_last_event_and_a_finished_one_is_not_open
     assert httpx.get(f"{server.url}/v1/jobs/job_none/events", headers=STREAM).status_code == 404
 
 
-def test_open_streams_are_limited_and_starve_nothing(server: Serving, database: Database) -> None:
-    job = accepted(database)
-    url = f"{server.url}/v1/jobs/{job.id}/events"
+@contextmanager
+def following(server: Serving, job: Job, *, receive_buffer: int = 0) -> Iterator[BinaryIO]:
+    """A stream that has begun, up to the head of its answer; made without httpx, of which a client is slow to make."""
+    with socket.socket() as connection:
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(f"GET /v1/jobs/{job.id}/events HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n".encode())
+        with connection.makefile("rb") as answer:
+            assert b" 200 " in answer.readline()
+            yield answer
+
+
+def read_until(answer: BinaryIO, wanted: bytes) -> list[int]:
+    """Ids of the events up to a line that begins so."""
+    ids = []
+    for line in answer:
+        if line.startswith(b"id: "):
+            ids.append(int(line[4:]))
+        if line.startswith(wanted):
+            return ids
+    raise AssertionError(f"the stream ended before {wanted!r}")
+
+
+def tell(database: Database, job: Job, lines: int, size: int = 10) -> None:
+    with database.begin() as tx:
+        jobs.lock(tx, job.id)
+        for _ in range(lines):
+            events.add(tx, "log", {"line": "x" * size}, job_id=job.id)
+
+
+def test_over_the_limit_of_streams_the_answer_says_to_poll(tmp_path: Path) -> None:
+    few = "import sys, api.services, api.__main__ as main; api.services.STREAMS = 3; sys.exit(main.main())"
+    with serving(tmp_path, command=("-c", few)) as running, opened(running) as database:
+        job = accepted(database)
+        url = f"{running.url}/v1/jobs/{job.id}/events"
+        with ExitStack() as stack:
+            for _ in range(3):
+                read_until(stack.enter_context(following(running, job)), b"event: job.queued")
+            refused = httpx.get(url, headers=STREAM)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+            assert "Poll" in refused.json()["cure"]
+            assert httpx.get(url).status_code == 200
+            finish(database, job)
+        limit = time.monotonic() + 30
+        while httpx.get(url, headers=STREAM).status_code == 503:  # until the server has noticed that they are closed
+            assert time.monotonic() < limit
+
+
+def test_two_hundred_streams_starve_no_request_and_all_get_everything(server: Serving, database: Database) -> None:
+    assert STREAMS > 200
+    followed = [accepted(database) for _ in range(4)]
     with ExitStack() as stack:
-        for _ in range(STREAMS):
-            response = stack.enter_context(httpx.stream("GET", url, headers=STREAM, timeout=60))
-            assert "job.queued" in next(text for text in response.iter_text() if "job.queued" in text)
-        refused = httpx.get(url, headers=STREAM)
-        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
-        assert "Poll" in refused.json()["cure"]
-        began = time.monotonic()
-        for _ in range(20):
-            assert httpx.get(f"{server.url}/v1/jobs/{job.id}").status_code == 200
-        assert time.monotonic() - began < 10
-        assert httpx.get(url).status_code == 200
+        streams = [stack.enter_context(following(server, followed[number % 4])) for number in range(200)]
+        for answer in streams:
+            read_until(answer, b"event: job.queued")
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            for number in range(40):
+                tell(database, followed[number % 4], 1)
+                assert client.get(f"/v1/jobs/{followed[0].id}").status_code == 200
+            sent = client.post("/v1/datasets?name=meanwhile", content=b"".join(zeros(1)))
+            assert sent.status_code == 201, sent.text
+        for job in followed:
+            finish(database, job)
+        for answer in streams:
+            assert read_until(answer, b"event: end") == list(range(2, 13))
+
+
+def test_a_client_that_takes_nothing_holds_no_stream_up_and_loses_nothing(server: Serving, database: Database) -> None:
+    job = accepted(database)
+    with following(server, job, receive_buffer=4096) as stalled, following(server, job) as other:
+        for _ in range(20):  # 12 MB, more than the kernel buffers for a connection
+            tell(database, job, 200, size=3000)
         finish(database, job)
-    limit = time.monotonic() + 30
-    while httpx.get(url, headers=STREAM).status_code == 503:  # until the server has noticed that they are closed
-        assert time.monotonic() < limit
+        whole = list(range(1, 20 * 200 + 3))
+        assert read_until(other, b"event: end") == whole
+        assert read_until(stalled, b"event: end") == whole
+
+
+def answers(server: Serving, within: float) -> bool:
+    """Whether a request is answered in so many seconds."""
+    try:
+        return httpx.get(f"{server.url}/healthz", timeout=within).status_code == 200
+    except httpx.ReadTimeout:
+        return False
+
+
+def test_sixteen_requests_are_worked_on_at_once_and_streams_are_none_of_them(
+    server: Serving, database: Database
+) -> None:
+    job = accepted(database)
+    half = b"POST /v1/recipes/check HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    with following(server, job) as stream, ExitStack() as stack:
+        read_until(stream, b"event: job.queued")
+        for _ in range(REQUESTS):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(half)
+        limit = time.monotonic() + 30
+        while answers(server, within=2):  # until all of them are at work
+            assert time.monotonic() < limit
+        tell(database, job, 1)
+        read_until(stream, b"event: log")
+        connection.close()
+        assert answers(server, within=60)
 
 
 def test_stopping_waits_for_no_stream(tmp_path: Path) -> None:
-    with serving(tmp_path) as running:
-        database = Database(f"sqlite:///{tmp_path / 'burnish.sqlite'}")
+    with serving(tmp_path) as running, opened(running) as database, ExitStack() as stack:
         job = accepted(database)
-        database.close()
-        url = f"{running.url}/v1/jobs/{job.id}/events"
-        with httpx.stream("GET", url, headers=STREAM, timeout=60) as response:
-            next(response.iter_text())
-            began = time.monotonic()
-            running.process.send_signal(signal.SIGTERM)
-            assert running.process.wait(30) == 0
-            assert time.monotonic() - began < 10
+        for _ in range(30):
+            read_until(stack.enter_context(following(running, job)), b"event: job.queued")
+        began = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(30) == 0
+        assert time.monotonic() - began < 10
 
 
 def test_the_log_names_no_address_of_requests(server: Serving) -> None:
