@@ -33,7 +33,7 @@ from storage.read_ahead import read_ahead
 from storage.s3_client import connect, is_taken, public_client, s3_errors
 from storage.s3_direct import S3DirectFile
 from storage.s3_reader import BUFFER, RangeReader
-from storage.s3_upload import LANES, PART, Upload, UploadGone, in_parts
+from storage.s3_upload import LANES, PART, Upload, UploadGone, abort, in_parts
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -173,19 +173,11 @@ class S3Blobs(BlobStore):
             self._delete(self._key(digest))
 
     def sweep(self, older_than: float) -> int:
-        """Aborts uploads that began, and deletes incoming objects that were written, that long ago."""
+        """Aborts uploads that began, and deletes incoming objects that were written, that long ago; nothing of others
+        with whom the bucket is shared."""
         before = time.time() - older_than
-        count = 0
+        count = self._abort("sha256/", before) + self._abort("incoming/", before)
         with s3_errors("sweeping"):
-            for uploads in self._client.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self._bucket, Prefix=self._prefix
-            ):
-                for upload in uploads.get("Uploads", ()):
-                    if upload["Initiated"].timestamp() < before:
-                        self._client.abort_multipart_upload(
-                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                        )
-                        count += 1
             for objects in self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=f"{self._prefix}incoming/"
             ):
@@ -194,6 +186,16 @@ class S3Blobs(BlobStore):
                         self._delete(found["Key"])
                         count += 1
         return count
+
+    def _abort(self, folder: str, before: float) -> int:
+        """Aborts the uploads to keys in a folder of ours that began before that time; how many."""
+        with s3_errors("looking for old uploads"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=f"{self._prefix}{folder}"
+            )
+            begun = [upload for page in pages for upload in page.get("Uploads", ())]
+        old = [upload for upload in begun if upload["Initiated"].timestamp() < before]
+        return sum(abort(self._client, self._bucket, upload["Key"], upload["UploadId"]) for upload in old)
 
     def _key(self, digest: str) -> str:
         return f"{self._prefix}sha256/{digest}"

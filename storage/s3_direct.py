@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from storage.blob_digest import Blob, Intake
 from storage.blobs import Before, DirectFile
 from storage.read_ahead import read_ahead
 from storage.s3_client import error_code, is_taken, s3_errors
-from storage.s3_upload import LANES, PART, UploadGone, parts_of, uploads_to
+from storage.s3_upload import LANES, PART, UploadGone, abort, parts_of, uploads_to
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -95,12 +95,7 @@ class S3DirectFile(DirectFile):
 
     def drop(self) -> None:
         for upload in uploads_to(self._client, self._bucket, self._key):
-            with suppress(NotFound), s3_errors("aborting an upload", self._key):
-                try:
-                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=upload["UploadId"])
-                except ClientError as error:
-                    if error_code(error) != "NoSuchUpload":
-                        raise
+            abort(self._client, self._bucket, self._key, upload["UploadId"])
         self._delete()
 
     def _upload(self) -> str | None:

@@ -68,6 +68,18 @@ def parts_of(client: S3Client, bucket: str, key: str, upload_id: str) -> dict[in
             raise
 
 
+def abort(client: S3Client, bucket: str, key: str, upload_id: str) -> bool:
+    """Ends an unfinished upload; false if another has ended it. Raises `Unavailable`."""
+    with s3_errors("aborting an upload"):
+        try:
+            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        except ClientError as error:
+            if error_code(error) in ("NoSuchUpload", "404", "NoSuchKey"):
+                return False
+            raise
+    return True
+
+
 class UploadGone(Exception):
     """The upload was completed or aborted by another writer of the same bytes. Never leaves the store."""
 
@@ -178,8 +190,8 @@ class Upload:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._published and not self._kept:
-            with suppress(Unavailable), s3_errors("aborting an upload"):  # what can't be aborted now, `sweep` aborts
-                self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._id)
+            with suppress(Unavailable):  # what can't be aborted now, `sweep` aborts
+                abort(self._client, self._bucket, self._key, self._id)
 
     def _send(self, number: int, data: bytes) -> None:
         with s3_errors("sending a part"):

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -294,6 +295,26 @@ def test_a_missing_bucket_is_unavailable_and_no_missing_blob(server: Seaweed) ->
     url = server.url().replace("s3://burnish/", "s3://no-such-bucket/")
     with pytest.raises(Unavailable):
         S3Blobs.at(url).sweep(0)
+
+
+def test_sweep_leaves_alone_what_others_upload_to_the_same_bucket(store: S3Blobs, tmp_path: Path) -> None:
+    for key in (f"{tmp_path.name}/sha256/{'0' * 64}", f"{tmp_path.name}/incoming/x", f"{tmp_path.name}/backups/y"):
+        store._client.create_multipart_upload(Bucket="burnish", Key=key)
+    assert store.sweep(-60) == 2
+    assert [found["Key"] for found in _unfinished(store, tmp_path)] == [f"{tmp_path.name}/backups/y"]
+
+
+def test_sweep_goes_on_when_an_upload_ends_while_it_looks(store: S3Blobs, tmp_path: Path) -> None:
+    for letter in "ab":
+        store._client.create_multipart_upload(Bucket="burnish", Key=f"{tmp_path.name}/sha256/{letter * 64}")
+    gone = [{"Error": {"Code": "NoSuchUpload", "Message": "It is over."}}]
+
+    def answer(**_: object) -> tuple[SimpleNamespace, dict[str, Any]] | None:  # SeaweedFS takes such an abort for done
+        return (SimpleNamespace(status_code=404), gone.pop()) if gone else None
+
+    store._client.meta.events.register("before-call.s3.AbortMultipartUpload", answer)
+    assert store.sweep(-60) == 1
+    assert len(_unfinished(store, tmp_path)) == 1  # the one of which it was told that it is over
 
 
 def test_parts_have_one_size_but_the_last() -> None:
