@@ -99,8 +99,11 @@ class Striker:
 
     def _up(self, names: Sequence[str], target: int) -> str | None:
         """One of those that run and are not frozen."""
-        running = [name for name in names if self._stack.runs(name) and name not in self._stack.frozen]
+        running = self._running(names)
         return running[target % len(running)] if running else None
+
+    def _running(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if self._stack.runs(name) and name not in self._stack.frozen]
 
     def _kill(self, fault: Fault, names: Sequence[str]) -> Undo | None:
         name = self._up(names, fault.target)
@@ -122,18 +125,16 @@ class Striker:
         return undo
 
     def _kill_below(self, fault: Fault, names: Sequence[str], *, depth: int) -> Undo | None:
-        """A child of one of those (depth 1), or a child's child."""
-        name = self._up(names, fault.target)
-        if name is None:
-            return None
-        found = [self._stack.pid(name)]
-        for _ in range(depth):
-            found = [child for pid in found for child in _children(pid)]
-        if not found:
-            return None
-        with suppress(ProcessLookupError):
-            os.kill(found[fault.target % len(found)], signal.SIGKILL)
-            return lambda: None
+        """A child of one of those (depth 1), or a child's child. One that has just been started may have none yet."""
+        running = self._running(names)
+        for number in range(len(running)):
+            found = [self._stack.pid(running[(fault.target + number) % len(running)])]
+            for _ in range(depth):
+                found = [child for pid in found for child in _children(pid)]
+            if found:
+                with suppress(ProcessLookupError):
+                    os.kill(found[fault.target % len(found)], signal.SIGKILL)
+                    return lambda: None
         return None
 
     def _freeze(self, fault: Fault) -> Undo | None:
