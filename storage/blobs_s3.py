@@ -44,8 +44,8 @@ __all__ = ["S3Blobs"]
 _STEP = 256 << 10
 """Bytes that a lane of a download has in memory: few, so that the same memory is used over and over."""
 _TRIES = 3
-_COPY_PART = 1 << 30
-"""Bytes per part of a copy inside S3, which may have up to 5 GiB; the last one takes what is left over."""
+_COPY_PART = 256 << 20
+"""Bytes per part of a copy inside S3, which answers when it is done; the last one takes what is left over."""
 
 
 class S3Blobs(BlobStore):
@@ -263,6 +263,8 @@ class S3Blobs(BlobStore):
     def _existing_size(self, digest: str) -> int:
         size = self.size(digest)
         if size is None:
+            with s3_errors("looking for the bucket"):  # a HEAD for an object has the same answer without one
+                self._client.head_bucket(Bucket=self._bucket)
             raise missing(digest)
         return size
 

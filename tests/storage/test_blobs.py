@@ -142,6 +142,35 @@ def test_what_is_not_there_is_not_found_by_the_call_itself(store: BlobStore, tmp
     store.delete(digest)
 
 
+def test_a_store_that_is_away_is_not_taken_for_one_without_the_blob(place: Place, tmp_path: Path) -> None:
+    """What is not there is made again, or its job fails (`storage/recovery.py`); what is away is waited for."""
+    digest = place.store.put([b"kept"]).digest
+    store, come_back = _away(place)
+    ways: list[Callable[[str], object]] = [store.open, store.reader, lambda digest: store.fetch(digest, tmp_path)]
+    if place.kind == "local":  # S3 says of a missing bucket what it says of a missing object, or makes one
+        ways += [store.size, store.delete, lambda digest: store.put([digest.encode()])]
+    for ask in ways:
+        with pytest.raises(Unavailable):
+            ask(digest)
+    come_back()
+    assert read(place.store, digest) == b"kept"
+
+
+def _away(place: Place) -> tuple[BlobStore, Callable[[], object]]:
+    """A store whose file system is not mounted, or whose bucket is not there; and how it comes back."""
+    if place.kind == "s3":
+        return open_store(place.url.replace("s3://burnish/", "s3://elsewhere/")), lambda: None
+    root = Path(place.url.removeprefix("file://"))
+    root.rename(root.with_name("elsewhere"))
+    root.mkdir()
+
+    def come_back() -> None:
+        root.rmdir()
+        root.with_name("elsewhere").rename(root)
+
+    return place.store, come_back
+
+
 def test_a_deleted_blob_is_gone_and_may_come_again(store: BlobStore) -> None:
     digest = store.put([b"gone"]).digest
     store.delete(digest)
