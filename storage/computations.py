@@ -6,6 +6,7 @@
 | `ready` | `leased` | `claim` | `run_after` is past, the environment fits; attempt + 1 |
 | `leased` | `leased` | `claim` | the lease lapsed, attempts are left, `cancel` isn't set; both counted |
 | `leased` | `leased` | `heartbeat` | attempt is the present one |
+| `leased` | `leased` | `outages.spare` | nobody could write for a while: the lease lasts longer |
 | `leased` | `done` | `commit` | attempt is the present one |
 | `leased` | `ready` | `fail`, `reap` | attempts are left (and the error may be retried); failure counted |
 | `leased` | `failed` | `fail`, `reap` | no attempt is left, or the error may not be retried; failure counted |

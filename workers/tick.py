@@ -24,7 +24,7 @@ from burnish.errors import Unavailable
 from burnish.logs import about
 from burnish.settings import Settings
 from burnish.starting import run_part
-from storage import computations, jobs
+from storage import computations, jobs, outages
 from storage.database import Database
 from storage.doorbell import Doorbell
 from storage.places import prepare, warn_of_absent
@@ -82,6 +82,7 @@ class Tick:
 
     def _reap(self) -> list[str]:
         with self._database.begin() as tx:
+            outages.spare(tx)
             return computations.reap(tx)
 
     def _note_loss(self) -> None:
