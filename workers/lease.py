@@ -80,15 +80,20 @@ class Lease:
         self._log = StepLog(folder / "told" / "log.txt")
 
     def finish_log(self) -> None:
-        """Reads what the log of a step that has ended still holds; what it printed without measure is cut.
+        """Reads what the log of a step that has ended still holds; what it printed without measure is cut, and a line
+        says so.
 
-        The last batch is left in `rest`, for the transaction that writes the end.
+        The last batch, or that line, is left in `rest`, for the transaction that writes the end.
         """
         for _ in range(_LAST_BEATS):
             if self._keep_rest() or self.stop in ("cancel", "lost", "drain") or not self._beat(ended=True):
                 return
-        if self._log is not None:
-            step_logger.warning("%d more bytes of the log were not kept", self._log.unread())
+        with self._beating:
+            if self._log is None:
+                return
+            cut = f"burnish: the step printed {self._log.unread()} bytes more, too many to be kept"
+            self.rest, self._log = [cut], None
+        step_logger.warning("%s", cut)
 
     def _keep_rest(self) -> bool:
         """Whether it is less than a batch, and kept."""

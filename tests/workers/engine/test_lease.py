@@ -223,3 +223,22 @@ def test_of_a_long_log_all_but_the_last_lines_are_told_at_once(
         told = [event.data["line"] for event in events.of_job(tx, job_id, 0, 1000) if event.kind == "log"]
     assert [*told, *lease.rest] == [str(number) for number in range(250)]
     assert len(lease.rest) == 50
+
+
+def test_where_a_log_is_cut_the_job_has_a_line_that_says_so(
+    database: Database, claim: Claim, job_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.lease._LAST_BEATS", 2)
+    (tmp_path / "told").mkdir()
+    (tmp_path / "told" / "log.txt").write_text("line\n" * 1000)
+    with Lease(database, claim.key, claim.attempt, 60) as lease:
+        lease.follow(tmp_path)
+        lease.finish_log()
+    (cut,) = lease.rest
+    with database.begin() as tx:
+        computations.commit(tx, claim.key, claim.attempt, outputs={}, report={}, seconds=1.0, peak_memory=1, log=[cut])
+    with database.read() as tx:
+        told = [event.data["line"] for event in events.of_job(tx, job_id, 0, 2000) if event.kind == "log"]
+    kept = told.count("line")
+    assert 0 < kept < 1000
+    assert told[-1] == cut == f"burnish: the step printed {5 * (1000 - kept)} bytes more, too many to be kept"
