@@ -61,6 +61,9 @@ class Quantize(PassSettings):
     """Takes the mean error that rounding the weights makes in each output, over the calibration data, off the bias."""
     embeddings: bool = False
     """Rounds embedding tables, too."""
+    protect: bool = True
+    """Looks for the parts of recurrent layers that alone spoil the outputs, by running some calibration samples: such a
+    matrix gets 8 bits in groups of 16 or stays float32, such an input stays float. False: all as asked."""
     average_bits: float | None = Field(None, ge=2.0, le=8.0)
     """Budget of `mixed`: bits per weight over all treated layers. 4, unless `least_db` is given."""
     least_db: float | None = Field(None, gt=0.0, le=100.0)

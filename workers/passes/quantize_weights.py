@@ -13,6 +13,7 @@ from burnish.passes import Quantize
 from burnish.results import LayerTreatment
 from workers.graphs.folded_norms import fold_batch_norms
 from workers.graphs.low_bit import round_input
+from workers.graphs.recurrent_stacks import split_first_layer
 from workers.graphs.reexport import reexport
 from workers.graphs.type_checks import drop_type_checks
 from workers.passes.base import PassContext
@@ -20,6 +21,8 @@ from workers.passes.bias_correction import correct_bias, mean_error
 from workers.passes.calibration import batches
 from workers.passes.input_moments import Moments, input_moments, portions
 from workers.passes.quantize_layers import EMBEDDINGS, Layer, find_layers, stored
+from workers.passes.quantize_recurrent import Spared, sensitive_parts
+from workers.passes.rounding_grid import Rounding
 from workers.passes.weight_forms import Form, ratio_db, rounded, rounding_of, words, write
 
 __all__ = ["quantize_weights"]
@@ -37,11 +40,13 @@ def quantize_weights(
     """Treats the layers named in `kinds`, each as the kind of weights says.
 
     1. Batch norms are folded into the convolutions before them.
-    2. Where rounding or bias correction needs data, the calibration samples run through the program, and the moments
+    2. Of recurrent layers the sensitive parts are found, unless `protect` is off (`quantize_recurrent.py`).
+    3. Where rounding or bias correction needs data, the calibration samples run through the program, and the moments
        of each layer's inputs are taken. Their memory is bounded: with many layers there are several such runs, the
        later ones over a program whose first layers are rounded.
-    3. Each weight is rounded and written in its form. The input of a linear or recurrent layer passes through int8, if
-       activations are dynamic.
+    4. Each weight is rounded and written in its form. The input of a linear or recurrent layer passes through int8, if
+       activations are dynamic. Where that of a stack's first layer may not, the stack becomes two calls, and the second
+       one's does.
 
     Args:
         narrow: 8-bit codes that int8 arithmetic reads stay within 7 bits.
@@ -51,6 +56,9 @@ def quantize_weights(
     fold_batch_norms(module)
     chosen = [layer for layer in find_layers(module) if layer.name in kinds and layer.reason is None]
     treating = _Treating(module, settings, narrow)
+    example = next(batches(context.calibration, program))
+    if settings.protect:
+        treating.spare([layer for layer in chosen if layer.kind == "recurrent"], kinds, example)
     treated: dict[str, LayerTreatment] = {}
     for portion in portions(chosen, settings.rounding == "gptq") if treating.needs_data else [chosen]:
         treating.inputs = _inputs(module, program, portion, settings, context) if treating.needs_data else {}
@@ -60,7 +68,7 @@ def quantize_weights(
     context.progress(0.9, "exporting")
     module.graph.eliminate_dead_code()
     module.recompile()
-    made = reexport(module, program, next(batches(context.calibration, program)))
+    made = reexport(module, program, example)
     drop_type_checks(made.graph)
     return made, treated
 
@@ -83,17 +91,27 @@ class _Treating:
     def __init__(self, module: GraphModule, settings: Quantize, narrow: bool) -> None:
         self.module, self.settings, self.narrow = module, settings, narrow
         self.inputs: Mapping[str, Moments] = {}
+        self._spared: dict[str, Spared] = {}
         self.needs_data = settings.rounding == "gptq" or settings.bias_correction
 
+    def spare(self, layers: Sequence[Layer], kinds: Mapping[str, str], inputs: Sequence[torch.Tensor]) -> None:
+        """Rule 2, for recurrent layers; all weights are still float32."""
+        for layer in layers:
+            kind = kinds[layer.name]
+            rounding = self._rounding(kind)
+            self._spared[layer.name] = sensitive_parts(self.module, layer, kind, rounding, self.settings, inputs)
+
     def treat(self, layer: Layer, kind: str) -> LayerTreatment:
-        integers = kind.startswith("int")
-        dynamic = integers and self.settings.activations in ("dynamic", "int8")
-        rounding = rounding_of(kind, self.settings, self.narrow and dynamic)
+        """Rule 4, for one layer."""
+        integers, rounding = kind.startswith("int"), self._rounding(kind)
+        spared = self._spared.get(layer.name, Spared())
         pairs: list[tuple[torch.Tensor, Form]] = []
         errors: dict[Node, torch.Tensor] = {}
         for node in layer.weights:
+            if node in spared.floats:
+                continue
             weight, seen = stored(self.module, node), self.inputs.get(str(node.target))
-            form = rounded(weight, kind, rounding, self.settings, seen)
+            form = spared.fine.get(node) or rounded(weight, kind, rounding, self.settings, seen)
             pairs.append((weight, form))
             written = write(self.module, node, form)
             if self.settings.bias_correction and integers and seen is not None:
@@ -101,15 +119,24 @@ class _Treating:
         reasons = [words(kind, rounding, [form for _, form in pairs], self._method(layer, integers))]
         if errors and correct_bias(self.module, layer.calls, errors):
             reasons.append("bias corrected")
-        reasons.append(_round_inputs(self.module, layer) if dynamic else "its input stays float")
+        dynamic = self._is_dynamic(kind)
+        reasons += spared.reasons
+        reasons.append(_round_inputs(self.module, layer, spared) if dynamic else "its input stays float")
+        floats = sum(4 * stored(self.module, node).numel() for node in spared.floats)
         return LayerTreatment(
             layer=layer.name,
             treatment=kind,
             reason="; ".join(reasons),
-            bytes_before=sum(weight.numel() * weight.element_size() for weight, _ in pairs),
-            bytes_after=sum(form.packed_bytes for _, form in pairs),
+            bytes_before=floats + sum(weight.numel() * weight.element_size() for weight, _ in pairs),
+            bytes_after=floats + sum(form.packed_bytes for _, form in pairs),
             error_db=ratio_db([(weight, form.dequantized()) for weight, form in pairs]),
         )
+
+    def _is_dynamic(self, kind: str) -> bool:
+        return kind.startswith("int") and self.settings.activations in ("dynamic", "int8")
+
+    def _rounding(self, kind: str) -> Rounding:
+        return rounding_of(kind, self.settings, self.narrow and self._is_dynamic(kind))
 
     def _method(self, layer: Layer, integers: bool) -> str:
         if not integers:
@@ -120,10 +147,23 @@ class _Treating:
         return self.settings.rounding
 
 
-def _round_inputs(module: GraphModule, layer: Layer) -> str:
+def _round_inputs(module: GraphModule, layer: Layer, spared: Spared) -> str:
     if layer.kind in _NO_ROW:
         return _NO_ROW[layer.kind]
+    if spared.float_input is not None:
+        return _round_inputs_above(module, layer.calls, spared.float_input)
     for call in layer.calls:
         if call.target not in EMBEDDINGS:
             round_input(module, call)
     return "each row of its input is rounded to int8 as it comes"
+
+
+def _round_inputs_above(module: GraphModule, calls: Sequence[Node], why: str) -> str:
+    """The input of the first layer of a stack stays float; those of the layers above are rounded."""
+    parts = [split_first_layer(module, call) for call in calls]
+    if None in parts:
+        return f"its input stays float: {why}"
+    for part in parts:
+        assert part is not None
+        round_input(module, part[1])
+    return f"the input of its first layer stays float: {why}; each row of the others' is rounded to int8 as it comes"
