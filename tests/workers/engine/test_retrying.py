@@ -34,7 +34,8 @@ def test_the_pauses_grow_to_a_bound_and_differ() -> None:
 
 
 def test_what_is_back_is_used_and_the_first_error_was_told() -> None:
-    away, told = Away(3), []
+    away = Away(3)
+    told: list[BurnishError] = []
     assert retried(away.work, away.pause, longest=2.0, waiting=told.append) == "made"
     assert told == [away.error]
     assert len(away.pauses) == 3
