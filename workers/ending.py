@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 NextT = TypeVar("NextT")
 _FINAL = frozenset({"user", StepTimeout.code})
 """Error classes and codes that another attempt would only repeat."""
+_SPREAD = (0.5, 1.5)
+"""Between these factors lies a pause before another attempt: steps that failed together do not come back together."""
 _LONGEST_PAUSE = 1.0
 """Seconds between two tries to write an end: the slot is taken, and the work done."""
 
@@ -128,7 +131,7 @@ class Ending:
             claim.key,
             claim.attempt,
             error=made.error,
-            retry_in=None if final else 4.0**claim.failures,
+            retry_in=None if final else 4.0**claim.failures * random.uniform(*_SPREAD),
             seconds=seconds,
             peak_memory=made.peak_memory,
             log=log,
