@@ -12,7 +12,7 @@ from storage.database import Transaction
 from storage.tables import computations
 from storage.turns import present_priority
 
-__all__ = ["Due", "due"]
+__all__ = ["Due", "back_date", "due"]
 
 _DUE = (
     select(computations.c.key, computations.c.queue, computations.c.turn)
@@ -42,3 +42,10 @@ def due(tx: Transaction, limit: int, rung_before: float = -math.inf) -> list[Due
         rung = update(computations).where(computations.c.key.in_([each.key for each in found]))
         tx.execute(rung.values(dispatched_at=tx.now))
     return found
+
+
+def back_date(tx: Transaction, key: str, rung_at: float) -> None:
+    """A ready computation's doorbell counts as rung at that time, if it counts as rung later: who heard it could not
+    use it, and it is to be rung again sooner."""
+    earlier = update(computations).where(computations.c.key == key, IS_READY, computations.c.dispatched_at > rung_at)
+    tx.execute(earlier.values(dispatched_at=rung_at))

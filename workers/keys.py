@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from burnish.document import canonical_json
+from burnish.errors import InternalError
 from workers.catalogue import Catalogue, backends_of
 from workers.environment import Environment
 from workers.sources import STANDALONE, code_digest
@@ -39,8 +40,17 @@ class KeyMaker:
             inputs: digests by role.
 
         Raises:
-            InternalError: this worker has no such step.
+            InternalError: this worker has no such step, or can't read its spec.
         """
+        try:
+            return self._key(op, spec, inputs)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise InternalError(
+                f"This worker can't read the spec of a step {op!r}: {type(error).__name__}: {error}.",
+                cure="Run the same version of Burnish on every worker.",
+            ) from error
+
+    def _key(self, op: str, spec: Mapping[str, Any], inputs: Mapping[str, str]) -> Key:
         facts = self.catalogue.of(op, spec["settings"])
         # Whatever names a backend runs the stand-alone loaders, which no import shows.
         standalone = (STANDALONE,) if any(True for _ in backends_of(spec["settings"])) or facts.alone else ()

@@ -187,7 +187,7 @@ class Runner:
             found = computations.get(tx, key)
             if found is None or found.state not in ("ready", "leased") or found.queue not in self._settings.queues:
                 return None
-            if self._keys.key(found.op, found.spec, found.inputs).digest != key:
+            if not self._fits(found):
                 self._leave(tx, found)
                 return None
             claim = computations.claim(
@@ -199,19 +199,28 @@ class Runner:
             )
             return None if claim is None else Taken(claim, steps.bound_to(tx, key))
 
-    def _fits(self, claim: Claim) -> bool:
+    def _fits(self, found: Claim | Computation) -> bool:
         """Never raises: it is asked in the transaction that writes the end of the step before."""
         try:
-            return self._keys.key(claim.op, claim.spec, claim.inputs).digest == claim.key
-        except InternalError:  # a step of another version; whoever is to claim it by itself is told
+            return self._keys.key(found.op, found.spec, found.inputs).digest == found.key
+        except InternalError:  # this version has no such step
             return False
 
     def _leave(self, tx: Transaction, found: Computation) -> None:
         """It was planned by another version or for another machine. If none of those took it for long, there are none
-        any more (a rolling upgrade): its steps are bound anew, as this worker would compute them."""
+        any more (a rolling upgrade): its steps are bound anew, as this worker would compute them.
+
+        Until then its doorbell, which this worker has used up, is rung again each time that it has waited twice as
+        long: soon, if one of those is idle; a few times in all, if they are busy.
+        """
         logger.info("%s %s was planned for another environment than this worker's", found.op, found.key[:12])
-        if found.state == "ready" and tx.now - found.run_after > _GIVEN_UP:
+        if found.state != "ready":
+            return
+        waited = tx.now - found.run_after
+        if waited > _GIVEN_UP:
             advance_all(tx, steps.unbind(tx, found.key), self._keys)
+        elif waited < REDISPATCH:
+            ready.back_date(tx, found.key, tx.now - REDISPATCH + waited)
 
     def _attempt(self, claim: Claim, lease: Lease, trace: Trace | None) -> Stored | Failed | Lost | None:
         """Everything between the claim and the commit. What the store and the disk refuse counts as the attempt's; what
