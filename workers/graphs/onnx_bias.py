@@ -64,10 +64,11 @@ def _layer(
 def _quantize(model: ModelProto, layer: _Layer, constants: dict[str, npt.NDArray[np.generic]]) -> None:
     name = layer.node.output[0]
     bias = constants[layer.node.input[2]].astype(np.float64)
-    scale = constants[layer.weight.input[1]]
+    old = constants[layer.weight.input[1]].astype(np.float64)
     least = np.abs(bias) / (layer.activation_scale * _LIMIT)
-    if np.any(least > scale):
-        old, scale = scale.astype(np.float64), np.maximum(scale, least).astype(np.float32)
+    scale = old.astype(np.float32)
+    if np.any(least > old):
+        scale = np.maximum(old, least).astype(np.float32)
         _rescale(model, layer.weight, constants, old, scale)
     product = (scale.astype(np.float64) * layer.activation_scale).astype(np.float32)
     quantized = np.rint(bias / product).astype(np.int32)
