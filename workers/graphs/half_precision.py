@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection
 from typing import Any
 
 import torch
-from torch._guards import detect_fake_mode
 from torch._ops import HigherOrderOperator
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
 
-from workers.graphs.low_bit import stored_tensor
+from workers.graphs.free_names import free_name
+from workers.graphs.low_bit import constant_node, stored_tensor
 from workers.graphs.type_checks import drop_type_checks
 
 __all__ = ["FLOAT32", "RECURRENT", "has_submodules", "make_half"]
@@ -45,17 +46,20 @@ def make_half(module: GraphModule, dtype: torch.dtype, keep: Collection[Node] = 
     1. Float32 inputs are cast to `dtype` at once, outputs back to what they were.
     2. Operators that multiply by weights, and all that read what they made, work in `dtype`. What depends on no float
        input and no weight (positions, say) stays float32 until it meets them.
-    3. The operators in `FLOAT32` and the calls in `keep` read float32, cast for them, and their result is cast back.
+    3. The operators in `FLOAT32`, the calls in `keep` and those that give complex numbers read float32, cast for them,
+       and their result is cast back.
     4. Constants are stored in the type in which they are read; the weights of recurrent layers are stored in `dtype`
        and read as float32.
 
     Casts are explicit, because torch's autocast does not survive Inductor's ahead-of-time compiler.
+
+    No operator runs: on the graph's own fake tensors it could fix their dynamic sizes, here and in the program that
+    the graph is a copy of.
     """
     drop_type_checks(module.graph)
     rewriting = _Rewriting(module, dtype, keep)
-    with _fake_mode(module), torch.no_grad():
-        for node in list(module.graph.nodes):
-            rewriting.visit(node)
+    for node in list(module.graph.nodes):
+        rewriting.visit(node)
     module.graph.eliminate_dead_code()
     module.recompile()
 
@@ -83,10 +87,16 @@ class _Rewriting:
         inputs = [each for each in node.all_input_nodes if each.op != "get_attr"]
         if name not in _MULTIPLYING and not any(each in self.halved for each in inputs):
             return
-        if not _gives_floats(node):
+        complex_ = any(value.is_complex() for value in _tensors(node))
+        floats = any(value.is_floating_point() for value in _tensors(node))
+        if not floats and not complex_:
             return  # a size, a comparison, an index: it may read either type
-        self.halved.add(node)
-        single = name in FLOAT32 or node in self.keep
+        if floats:
+            self.halved.add(node)
+        if node.target is operator.getitem:
+            node.meta["val"] = inputs[0].meta["val"][node.args[1]]
+            return
+        single = name in FLOAT32 or node in self.keep or complex_
         dtype = torch.float32 if single else self.dtype
         node.args, node.kwargs = map_arg(
             (node.args, node.kwargs), lambda each: self._read(each, dtype, name in RECURRENT)
@@ -94,7 +104,7 @@ class _Rewriting:
         if single:
             return  # it gives what it gave before
         node.args, node.kwargs = self._plain(node.args), self._plain(node.kwargs)
-        self._infer(node)
+        node.meta["val"] = pytree.tree_map(self._in_half, node.meta["val"])
 
     def _read(self, node: Node, dtype: torch.dtype, stored: bool) -> Node:
         """`node` in `dtype`; of a recurrent layer, weights come from half precision."""
@@ -113,21 +123,16 @@ class _Rewriting:
 
     def _new(self, node: Node, dtype: torch.dtype) -> Node:
         if node.op == "get_attr" and dtype is self.dtype:
-            name = f"{node.target}_{str(dtype).removeprefix('torch.')}"
-            owner, _, attribute = name.rpartition(".")
-            with unset_fake_temporarily():
-                value = stored_tensor(self.module, node).detach().to(dtype)
-            self.module.get_submodule(owner).register_buffer(attribute, value)
-            with self.module.graph.inserting_after(node):
-                made = self.module.graph.get_attr(name)
-            made.meta["val"] = node.meta["val"].to(dtype)
+            name = free_name(self.module, f"{node.target}_{str(dtype).removeprefix('torch.')}")
+            made = constant_node(self.module, node, name, stored_tensor(self.module, node).detach().to(dtype))
+            made.meta["val"] = self._in_half(node.meta["val"])
             return made
         after = node
         while after.next.op == "placeholder":
             after = after.next
         with self.module.graph.inserting_after(after):
             made = self.module.graph.call_function(aten.to.dtype, (node, dtype))
-        self._infer(made)
+        made.meta["val"] = node.meta["val"].new_empty(node.meta["val"].shape, dtype=dtype)
         return made
 
     def _plain(self, arguments: Any) -> Any:
@@ -143,24 +148,15 @@ class _Rewriting:
             return max(-most, min(most, arguments))
         return arguments
 
-    def _infer(self, node: Node) -> None:
-        """The value that the rewritten node gives, as a fake tensor."""
-        args, kwargs = map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
-        assert callable(node.target)
-        node.meta["val"] = node.target(*args, **kwargs)
+    def _in_half(self, value: Any) -> Any:
+        """What stands in the place of a value of the graph, once it is computed in half precision."""
+        single = isinstance(value, torch.Tensor) and value.dtype is torch.float32
+        return value.new_empty(value.shape, dtype=self.dtype) if single else value
 
 
-def _fake_mode(module: GraphModule) -> FakeTensorMode:
-    """The mode that the values in the graph belong to."""
-    mode = detect_fake_mode([node.meta.get("val") for node in module.graph.nodes])
-    assert mode is not None
-    return mode
-
-
-def _gives_floats(node: Node) -> bool:
-    value = node.meta.get("val")
-    values = value if isinstance(value, list | tuple) else [value]
-    return any(isinstance(each, torch.Tensor) and each.is_floating_point() for each in values)
+def _tensors(node: Node) -> list[torch.Tensor]:
+    """The tensors that the node gives."""
+    return [leaf for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, torch.Tensor)]
 
 
 def _dtype(node: Node) -> torch.dtype | None:

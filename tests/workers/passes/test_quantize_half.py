@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from burnish.passes import Quantize
+from tests.models import MAX_BATCH
 from tests.workers.passes.quantized_kinds import OWN_WEIGHTS
-from tests.workers.quantized import THIRD_PARTY, export, quantize
+from tests.workers.quantized import THIRD_PARTY, export, quantize, sqnr
 from workers.passes.quantize import QuantizePass
+from workers.programs import batch_range
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in (*THIRD_PARTY, OWN_WEIGHTS)]
 
@@ -44,3 +46,71 @@ def test_a_weight_beyond_float16_stays_float32() -> None:
     assert [layer.treatment for layer in applied.layers] == ["left alone", "float16"]
     assert "beyond 65504" in applied.layers[0].reason
     assert applied.program.state_dict["0.weight"].dtype is torch.float32
+
+
+class Upsampled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(self.conv(x), scale_factor=2, mode="bilinear")
+
+
+class Causal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(8, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(nn.functional.pad(x.flatten(2), (2, 0)))  # type: ignore[no-any-return]
+
+
+class Cells(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.gru = nn.LSTMCell(8, 16), nn.GRUCell(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = cell = other = torch.zeros(x.shape[0], 16)
+        for step in range(2):
+            hidden, cell = self.lstm(x[:, 0, step], (hidden, cell))
+            other = self.gru(hidden, other)
+        return other
+
+
+class Bilinear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Bilinear(8, 8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.both(x[:, 0], x[:, 0].flip(1))  # type: ignore[no-any-return]
+
+
+class Spectrum(nn.Module):
+    """Complex numbers, which no half precision has, in the middle of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after = nn.Linear(8, 16), nn.Linear(9, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.after(torch.fft.rfft(self.before(x)).abs())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [(Upsampled, (1, 6, 6)), (Causal, (8, 2, 3)), (Cells, (2, 3, 8)), (Bilinear, (2, 8)), (Spectrum, (3, 8))],
+)
+def test_the_range_of_the_batch_stays_whole_here_and_in_the_incoming_program(
+    kind: type[nn.Module], shape: tuple[int, ...], dtype: str
+) -> None:
+    program = export(kind(), torch.randn(4, *shape))
+    half = quantize(program, torch.randn(8, *shape), weights=dtype).program
+    assert batch_range(half) == batch_range(program) == (1, MAX_BATCH)
+    for batch in (1, 5):
+        x = torch.randn(batch, *shape)
+        with torch.no_grad():
+            assert sqnr(program.module()(x), half.module()(x)) > 35
