@@ -23,8 +23,8 @@ class SharedScaleObserver(PerChannelMinMaxObserver):  # type: ignore[misc]  # to
 def can_share_scale(weight: torch.Tensor, limit: int) -> bool:
     """Whether each row, rounded to integers of -limit to limit on the scale of the largest row, keeps `LEAST_DB`.
 
-    Rows of zeros lose nothing. Scales per row cost time at each call, whatever the batch: ONNX Runtime spends a fifth
-    of it on them in a network of four layers of at most 256 outputs at batch 1 (docs/backends/onnxruntime.md).
+    Rows of zeros lose nothing. Scales per row cost time at each call: ONNX Runtime spends a fifth of it on them in a
+    network of four layers of at most 256 outputs at batch 1 (docs/backends/onnxruntime.md).
 
     Args:
         weight: float, [outputs, inputs].
