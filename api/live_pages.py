@@ -1,8 +1,8 @@
 """Pages that follow what they show: a whole page first, then its changing part again whenever that changed.
 
 A page `NAME` is two templates: `NAME.html` extends `live.html` and `NAME_fragment.html` is what changes. The page polls
-its fragment with the ETag at hand; an unchanged one costs a 304. Event streams are not used: each would hold one of six
-slots of the server, and one of six connections that a browser makes to a site, so that a few open tabs starve the rest.
+its fragment with the ETag at hand; an unchanged one costs a 304. Event streams are not used: each would hold one of
+the six connections that a browser makes to a site, so that a few open tabs starve the rest.
 """
 
 from __future__ import annotations

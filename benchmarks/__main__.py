@@ -11,6 +11,7 @@ from benchmarks import (
     control_plane,
     demo_cnn,
     flat_cost,
+    followers,
     overhead,
     pages,
     pollers,
@@ -18,6 +19,17 @@ from benchmarks import (
     transfer,
 )
 
-for benchmark in (demo_cnn, overhead, transfer, blob_throughput, control_plane, flat_cost, pollers, pages, torture):
+for benchmark in (
+    demo_cnn,
+    overhead,
+    transfer,
+    blob_throughput,
+    control_plane,
+    flat_cost,
+    pollers,
+    followers,
+    pages,
+    torture,
+):
     print(f"\n== {(benchmark.__doc__ or '').splitlines()[0]}")
     benchmark.main()

@@ -2,8 +2,8 @@
 
     python -m benchmarks.pollers [CLIENTS]
 
-Event streams are limited to six in each API process, since a stream holds one of its sixteen threads; everybody else
-polls. Each client asks once a second, as `Retry-After` says; half of the jobs change once in three seconds.
+That is how the page and the command line follow jobs; `benchmarks.followers` measures event streams. Each client asks
+once a second, as `Retry-After` says; half of the jobs change once in three seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from storage import datasets, events, jobs, models
 from tests.acceptance.torture.run import register
 from tests.acceptance.torture.stack import Stack, stack
 
-__all__ = ["main"]
+__all__ = ["main", "running_jobs", "touch"]
 
 _SECONDS = 20.0
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -36,7 +36,7 @@ def main(clients: int = 200) -> None:
         stack("postgresql", Path(name), workers=0) as made,
     ):
         made.start_all()
-        ids = _running_jobs(made, clients)
+        ids = running_jobs(made, clients)
         pids = process_tree(made.pid("api"))
         asyncio.run(_poll(made, ids[:10], 3.0))  # so that everything the first requests load is loaded
         memory, busy = sum(map(resident_bytes, pids)), sum(map(_busy, pids))
@@ -59,7 +59,7 @@ def _grown_after_another(made: Stack, ids: list[str], pids: list[int]) -> int:
     return sum(map(resident_bytes, pids)) - before
 
 
-def _running_jobs(made: Stack, count: int) -> list[str]:
+def running_jobs(made: Stack, count: int) -> list[str]:
     """Jobs that nobody works on, with eight steps each."""
     (model_id,) = register(made, [{}])
     found = []
@@ -93,7 +93,7 @@ async def _poll(made: Stack, ids: list[str], seconds: float) -> tuple[list[float
     async def change() -> None:
         while time.monotonic() < until:
             for job_id in ids[::2]:
-                await asyncio.to_thread(_touch, made, job_id)
+                await asyncio.to_thread(touch, made, job_id)
                 await asyncio.sleep(3.0 / len(ids[::2]))
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
@@ -104,7 +104,8 @@ async def _poll(made: Stack, ids: list[str], seconds: float) -> tuple[list[float
     return took, answers
 
 
-def _touch(made: Stack, job_id: str) -> None:
+def touch(made: Stack, job_id: str) -> None:
+    """Adds an event to the job."""
     with made.database.begin() as tx:
         events.add(tx, "log", {"line": "still there"}, job_id=job_id)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from api.server import REQUESTS
+from api.services import STREAMS
 from burnish.recipe.quantities import parse_seconds
 from burnish.settings import Settings
 from burnish.version import __version__
@@ -60,6 +62,10 @@ def test_every_service_is_bounded_in_memory_cores_processes_and_log(service: dic
     assert service.get("cpus") or service.get("cpuset")
     assert service["pids_limit"]
     assert service["logging"]["options"]["max-size"]
+
+
+def test_the_api_has_room_for_the_threads_of_all_its_streams() -> None:
+    assert SERVICES["api"]["pids_limit"] >= 2 * (REQUESTS + STREAMS)
 
 
 @pytest.mark.parametrize("name", SERVICES)
