@@ -120,6 +120,11 @@ class Service:
         with self.database.read() as tx:
             return {step.name: step for step in steps.of_job(tx, job_id)}
 
+    def state(self, job_id: str, step: str) -> str | None:
+        """Of one of its steps, if it has that one already."""
+        found = self.steps(job_id).get(step)
+        return None if found is None else found.state
+
     def events(self, job_id: str) -> list[Event]:
         """All its events."""
         with self.database.read() as tx:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.acceptance.service import QUANTIZE, Service
+from sqlalchemy import select
+
+from storage.tables import computations
+from tests.acceptance.service import QUANTIZE, Service, until
 from workers.variants import AS_IS
 
 
@@ -31,16 +34,33 @@ def test_an_identical_job_is_all_hits_and_ends_in_a_moment(anywhere: Service) ->
     assert second.finished_at - second.created_at < 0.3
 
 
-def test_two_jobs_with_the_same_steps_compute_each_of_them_once(anywhere: Service) -> None:
+def test_ten_jobs_with_the_same_steps_compute_each_of_them_once(anywhere: Service) -> None:
     anywhere.start_worker(name="one")
     anywhere.start_worker(name="two")
     anywhere.start_tick()
     script = {"pass:quantize": {"seconds": 1.0}}
-    jobs = [anywhere.submit(script) for _ in range(2)]
-    assert [anywhere.ended(job.id).state for job in jobs] == ["succeeded", "succeeded"]
-    both = [anywhere.steps(job.id) for job in jobs]
-    assert {step.key for step in both[0].values()} == {step.key for step in both[1].values()}
-    assert {step.attempt for step in both[0].values()} == {1}
+    jobs = [anywhere.submit(script) for _ in range(10)]
+    assert [anywhere.ended(job.id).state for job in jobs] == ["succeeded"] * 10
+    keys = [{name: step.key for name, step in anywhere.steps(job.id).items()} for job in jobs]
+    assert all(each == keys[0] for each in keys)
+    with anywhere.database.read() as tx:
+        computed = tx.execute(select(computations.c.key, computations.c.attempt)).all()
+    assert sorted(row.key for row in computed) == sorted(set(keys[0].values()))
+    assert {row.attempt for row in computed} == {1}
+
+
+def test_jobs_that_wait_for_a_shared_step_take_no_slot(here: Service) -> None:
+    here.start_worker(slots=2)
+    here.start_tick()
+    sharing = [here.submit({"pass:quantize": {"seconds": 600}}) for _ in range(10)]
+    until(
+        lambda: all(here.state(job.id, "quantize") == "leased" for job in sharing),
+        60,
+        lambda: here.story(sharing[0].id),
+    )
+    other = here.submit({"n": 1})
+    until(lambda: here.state(other.id, "quantize") == "done", 60, lambda: here.story(other.id))
+    assert {here.state(job.id, "quantize") for job in sharing} == {"leased"}
 
 
 def test_a_changed_setting_recomputes_only_what_depends_on_it(running: Service) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from typing import Any
 
 from storage import checkpoints
@@ -38,6 +39,22 @@ def test_the_steps_of_a_killed_worker_are_run_by_another(anywhere: Service) -> N
     assert anywhere.ended(job.id).state == "succeeded"
     assert _ends(anywhere, job.id) == ["job.succeeded"]
     assert anywhere.steps(job.id)["quantize"].attempt == 2
+
+
+def test_a_step_that_jobs_share_is_taken_over_for_all_of_them_when_its_worker_is_killed(anywhere: Service) -> None:
+    killed = anywhere.start_worker(name="killed")
+    anywhere.start_tick()
+    jobs = [anywhere.submit({"pass:quantize": {"seconds": 4.0}}) for _ in range(4)]
+    shared = [partial(anywhere.state, job.id, "quantize") for job in jobs]
+    until(lambda: {state() for state in shared} == {"leased"}, 60, lambda: anywhere.story(jobs[0].id))
+    killed.kill()
+    anywhere.start_worker(name="heir")
+    for job in jobs:
+        assert anywhere.ended(job.id).state == "succeeded"
+        assert _ends(anywhere, job.id) == ["job.succeeded"]
+        assert anywhere.steps(job.id)["quantize"].attempt == 2
+        told = [event.data.get("attempt") for event in anywhere.events(job.id) if event.kind == "step.done"]
+        assert told.count(2) >= 1
 
 
 def test_a_frozen_worker_loses_its_step_and_writes_nothing_later(anywhere: Service) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from storage import jobs
 from tests.acceptance.service import Service, until
+from tests.web.site import site_in
 
 
 def _busy(service: Service) -> str:
@@ -25,14 +27,22 @@ def _waiting(service: Service, number: int) -> str:
     return job.id
 
 
-def test_a_job_that_waits_for_a_slot_is_canceled_in_less_than_a_second(here: Service) -> None:
-    _busy(here)
-    waiting = _waiting(here, 1)
-    asked = time.monotonic()
-    with here.database.begin() as tx:
-        assert jobs.request_cancel(tx, waiting).state == "canceled"
-    assert time.monotonic() - asked < 1
-    assert {step.state for step in here.steps(waiting).values()} == {"canceled"}
+def test_a_job_that_waits_for_a_slot_is_canceled_in_less_than_a_second(tmp_path: Path) -> None:
+    with site_in(tmp_path) as here:
+        _busy(here)
+        waiting = _waiting(here, 1)
+        asked = time.monotonic()
+        assert here.client.cancel(waiting).state == "canceled"
+        assert time.monotonic() - asked < 1
+        assert {step.state for step in here.steps(waiting).values()} == {"canceled"}
+
+
+def test_a_job_that_nobody_has_planned_yet_is_canceled_in_less_than_a_second(tmp_path: Path) -> None:
+    with site_in(tmp_path) as here:
+        queued = here.submit({}, ring=False).id
+        asked = time.monotonic()
+        assert here.client.cancel(queued).state == "canceled"
+        assert time.monotonic() - asked < 1
 
 
 def test_a_job_that_is_hurried_while_its_steps_are_ready_goes_first(here: Service) -> None:
