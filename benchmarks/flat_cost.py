@@ -98,7 +98,7 @@ def _live(database: Database, number: int) -> str:
     with database.begin() as tx:
         jobs.lock(tx, job.id)
         (step,) = steps.of_job(tx, job.id)
-        steps.bind(tx, step, key=key, inputs={}, key_parts={"op": "capture"}, queue="cpu", environment=None,
+        steps.bind(tx, step, key=key, inputs={}, key_parts={"op": "capture"}, queue="cpu",
                    alone=False, priority=5)  # fmt: skip
     return key
 
@@ -109,7 +109,7 @@ def _calls(live: list[str], size: int) -> dict[str, Callable[[Transaction], obje
     key = live[0]
 
     def claimed(tx: Transaction) -> None:
-        claim = computations.claim(tx, key, worker="w", environment="e", ttl=30.0)
+        claim = computations.claim(tx, key, worker="w", ttl=30.0)
         assert claim is not None
         computations.release(tx, key, claim.attempt)
 

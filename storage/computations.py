@@ -3,16 +3,16 @@
 | from | to | by | when |
 | --- | --- | --- | --- |
 | (no row), `failed`, `canceled` | `ready` | `arm` | a job binds a step to the key |
-| `ready` | `leased` | `claim` | `run_after` is past, the environment fits; attempt + 1 |
+| `ready` | `leased` | `claim` | `run_after` is past; attempt + 1 |
 | `leased` | `leased` | `claim` | the lease lapsed, attempts are left, `cancel` isn't set; both counted |
 | `leased` | `leased` | `heartbeat` | attempt is the present one |
 | `leased` | `leased` | `outages.spare` | nobody could write for a while: the lease lasts longer |
 | `leased` | `done` | `commit` | attempt is the present one |
 | `leased` | `ready` | `fail`, `reap` | attempts are left (and the error may be retried); failure counted |
 | `leased` | `failed` | `fail`, `reap` | no attempt is left, or the error may not be retried; failure counted |
-| `leased` | `ready` | `release` | the worker drains; nothing counted |
-| `leased` | `canceled` | `cancelled`, `fail`, `release`, `reap` | `cancel` is set and no running job wants it |
-| `leased` | `ready` | `cancelled`, `fail`, `release`, `reap` | `cancel` is set, but a running job wants it again |
+| `leased` | `ready` | `release` | the worker stopped; nothing counted |
+| `leased` | `canceled` | `fail`, `release`, `reap` | `cancel` is set and no running job wants it |
+| `leased` | `ready` | `fail`, `release`, `reap` | `cancel` is set, but a running job wants it again |
 | `ready` | `canceled` | `abandon` | no running job wants it |
 | `done` | `failed` | `disown` | an output of it is gone from the store, or corrupt there |
 | `done` | `canceled` | `evict` | the store is full, and no live job and no pinned model needs its outputs |
@@ -47,7 +47,6 @@ __all__ = [
     "IS_READY",
     "abandon",
     "arm",
-    "cancelled",
     "claim",
     "commit",
     "disown",
@@ -67,7 +66,7 @@ MAX_ATTEMPTS = 3
 IS_READY = computations.c.state == literal("ready", literal_execute=True)
 _IS_LEASED = computations.c.state == literal("leased", literal_execute=True)
 _IDLE = {"lease_until": None, "cancel": False}
-_EMPTY: dict[str, Any] = dict.fromkeys(computations.c.keys())
+_EMPTY: dict[str, Any] = dict.fromkeys(Computation.__dataclass_fields__)
 _READY = {**_IDLE, "state": "ready", "worker": None, "dispatched_at": None, "progress": 0.0, "doing": None}
 _THIS = computations.c.key == bindparam("at")
 # Statements of the way that every step takes are made once; what an UPDATE sets are the columns among its values.
@@ -96,7 +95,6 @@ def arm(
     inputs: Mapping[str, str],
     key_parts: Mapping[str, Any],
     queue: str,
-    environment: str | None,
     alone: bool,
     priority: int,
     since: float | None = None,
@@ -116,7 +114,7 @@ def arm(
     """
     fixed = {"key": key, "op": op, "spec": dict(spec), "inputs": dict(inputs), "key_parts": dict(key_parts)}
     wish = {"priority": priority, "turn": turn(tx.now if since is None else since, priority, position)}
-    place = {"queue": queue, "environment": environment, "alone": alone, **wish}
+    place = {"queue": queue, "alone": alone, **wish}
     start: dict[str, Any] = {**_READY, "failures": 0, "reasons": [], "error": None, "run_after": tx.now}
     created = {"attempt": 0, "max_attempts": MAX_ATTEMPTS, "created_at": tx.now}
     made = {**fixed, **place, **start, **created}
@@ -132,15 +130,15 @@ def arm(
     return locked(tx, key), found.state
 
 
-def claim(tx: Transaction, key: str, *, worker: str, environment: str, ttl: float) -> Claim | None:
+def claim(tx: Transaction, key: str, *, worker: str, ttl: float) -> Claim | None:
     """Takes the lease for `ttl` seconds, if it is to be had.
 
-    `None` means that there is nothing to do: a duplicate doorbell, canceled, not yet due, or of another environment.
+    `None` means that there is nothing to do: a duplicate doorbell, canceled, or not yet due.
     """
-    if not _claimable(get(tx, key), environment, tx.now):
+    if not _claimable(get(tx, key), tx.now):
         return None
     found = bindings.lock(tx, [key]).computations.get(key)
-    if found is None or not _claimable(found, environment, tx.now):
+    if found is None or not _claimable(found, tx.now):
         return None
     if found.state == "ready":
         return lease(tx, _seen_by_worker(found), worker=worker, ttl=ttl)
@@ -174,7 +172,7 @@ def heartbeat(
 ) -> Literal["go", "cancel", "lost"]:
     """Renews the lease, notes progress and log lines, and says whether to go on.
 
-    `cancel`: stop, then call `cancelled`. `lost`: the lease is somebody else's; kill the work and write nothing.
+    `cancel`: stop, then call `release`. `lost`: the lease is somebody else's; kill the work and write nothing.
     """
     doing = doing.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     found = get(tx, key)
@@ -245,14 +243,9 @@ def fail(
     return _end(tx, found, {**reason_of(found, tx.now), **cost, "error": dict(error)}, retry_in, states, log)
 
 
-def cancelled(tx: Transaction, key: str, attempt: int) -> bool:
-    """Ends the lease of a computation that was stopped because `heartbeat` said so; false if it was fenced off."""
-    found, states = held(tx, key, attempt)
-    return found is not None and _stop(tx, found, states)
-
-
 def release(tx: Transaction, key: str, attempt: int) -> bool:
-    """Gives the lease back unfinished because the worker drains; false if it was fenced off. Counts as no failure."""
+    """Gives the lease back unfinished, because the worker drains or `heartbeat` said `cancel`; false if it was fenced
+    off. Counts as no failure."""
     found, states = held(tx, key, attempt)
     return found is not None and _stop(tx, found, states)
 
@@ -337,8 +330,8 @@ def _seen_by_worker(found: Computation) -> Claim:
     return Claim(**{name: getattr(found, name) for name in names})
 
 
-def _claimable(found: Computation | None, environment: str, now: float) -> bool:
-    if found is None or found.environment not in (None, environment):
+def _claimable(found: Computation | None, now: float) -> bool:
+    if found is None:
         return False
     if found.state == "ready":
         return found.run_after <= now

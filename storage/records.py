@@ -119,8 +119,6 @@ class Computation:
     key_parts: Json
     """What the key was made from, by name."""
     queue: str
-    environment: str | None
-    """Fingerprint of the only environment it may run in; `None`: any worker of the queue."""
     alone: bool
     """True if nothing else may run on the host meanwhile."""
     priority: int
@@ -201,7 +199,6 @@ class Step:
     error: Json | None
     """Set exactly when failed. A copy: the computation may be tried again for another job."""
     inputs: dict[str, str] | None
-    environment: str | None
     attempt: int | None
     failures: int | None
     worker: str | None

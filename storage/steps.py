@@ -31,16 +31,14 @@ __all__ = [
     "Waiting",
     "bind",
     "bound_to",
-    "inputs_of",
     "of_job",
     "skip",
     "unbind",
-    "waiting_with_inputs_done",
 ]
 
 _EVENT: dict[str, events.Kind] = {"ready": "step.ready", "leased": "step.leased", "done": "step.done"}
 _JOINED = (
-    "inputs", "environment", "attempt", "failures", "worker", "progress", "doing", "outputs", "report", "reasons",
+    "inputs", "attempt", "failures", "worker", "progress", "doing", "outputs", "report", "reasons",
     "seconds", "peak_memory", "started_at", "finished_at",
 )  # fmt: skip
 """Columns of the computation that a step shows."""
@@ -96,20 +94,6 @@ def of_job(tx: Transaction, job_id: str) -> list[Step]:
     return [from_row(Step, row) for row in tx.execute(_OF_JOB, {"job": job_id})]
 
 
-def waiting_with_inputs_done(tx: Transaction, job_id: str) -> list[Step]:
-    """The waiting steps whose inputs are settled: each step they read from is done, was skipped, or is optional and
-    failed. (What to do without an input that was skipped or failed is the caller's decision: `bind` or `skip`.)"""
-    every = {step.name: step for step in of_job(tx, job_id)}
-    waiting = (step for step in every.values() if step.state == "waiting")
-    return [step for step in waiting if all(_settled(every.get(name)) for name in inputs_of(step.spec))]
-
-
-def inputs_of(spec: Mapping[str, Any]) -> set[str]:
-    """Names of the steps that a step reads from."""
-    sources: Mapping[str, str] = spec.get("inputs", {})
-    return {source.rpartition(".")[0] for source in sources.values() if not source.startswith("sha256:")}
-
-
 def bind(
     tx: Transaction,
     step: Step,
@@ -118,7 +102,6 @@ def bind(
     inputs: Mapping[str, str],
     key_parts: Mapping[str, Any],
     queue: str,
-    environment: str | None,
     alone: bool,
     priority: int,
     since: float | None = None,
@@ -139,7 +122,7 @@ def bind(
     if since is None:
         since = tx.execute(select(jobs.c.created_at).where(jobs.c.id == step.job_id)).scalar_one()
     found, before = computations.arm(
-        tx, key, op=step.op, spec=spec, inputs=inputs, key_parts=key_parts, queue=queue, environment=environment,
+        tx, key, op=step.op, spec=spec, inputs=inputs, key_parts=key_parts, queue=queue,
         alone=alone, priority=priority, since=since, position=step.position,
     )  # fmt: skip
     hit = found.state == "done"
@@ -191,9 +174,3 @@ def _leave_waiting(tx: Transaction, step: Step, values: Mapping[str, Any]) -> No
             f"Step {step.name} of {step.job_id} is not waiting any more.",
             cure="Hold the job with jobs.lock, and read its steps again.",
         )
-
-
-def _settled(upstream: Step | None) -> bool:
-    if upstream is None:
-        return False
-    return upstream.state in ("done", "canceled") or (upstream.optional and upstream.state == "failed")

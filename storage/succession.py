@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, func, or_, select
+from sqlalchemy import Select, bindparam, func, select
 
 from storage import computations
 from storage.computations import IS_READY
@@ -50,7 +50,6 @@ _SEEN = [table.c[name] for name in Claim.__dataclass_fields__]
 _OPEN = (
     select(*_SEEN)
     .where(IS_READY, table.c.run_after <= bindparam("now"), table.c.queue.in_(bindparam("queues", expanding=True)))
-    .where(or_(table.c.environment.is_(None), table.c.environment == bindparam("environment")))
     .with_for_update(key_share=True, skip_locked=True)
 )
 _MOST_URGENT = _OPEN.order_by(table.c.turn).limit(1)
@@ -70,7 +69,6 @@ class Taker(NamedTuple):
     """Who looks."""
 
     worker: str
-    environment: str
     queues: tuple[str, ...]
     ttl: float
     """Seconds that a lease lasts."""
@@ -89,7 +87,7 @@ def take(tx: Transaction, key: str, taker: Taker) -> Found:
 
 
 def _take(tx: Transaction, wanted: Select[Any], which: Mapping[str, str], taker: Taker) -> Found:
-    place = {"now": tx.now, "queues": taker.queues, "environment": taker.environment}
+    place = {"now": tx.now, "queues": taker.queues}
     row = tx.execute(wanted, {**place, **which}).first()
     if row is None:
         return Found(None, None)

@@ -128,7 +128,7 @@ computations = Table(
     Column("inputs", Json, nullable=False),
     Column("key_parts", Json, nullable=False),
     Column("queue", Text, nullable=False),
-    Column("environment", Text),
+    Column("environment", Text),  # never written: kept for workers of earlier versions, which read it
     Column("alone", Boolean, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("turn", Double, nullable=False, server_default=text("0")),  # see storage/turns.py

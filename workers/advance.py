@@ -135,7 +135,6 @@ def _bind(tx: Transaction, job: Job, found: list[tuple[Step, Bound | LeftOut]], 
             inputs=what.inputs,
             key_parts=key.parts,
             queue=step.queue,
-            environment=None,  # whether a worker may run it, its own computation of the key decides
             alone=key.alone,
             priority=job.priority,
             since=job.created_at,

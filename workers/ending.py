@@ -77,8 +77,7 @@ class Ending:
                 return self._fail(tx, claim, made, seconds, lease.rest)
             if isinstance(made, Lost):
                 return self._make_again(tx, claim, made, seconds)
-            give_up = computations.cancelled if lease.stop == "cancel" else computations.release
-            return give_up(tx, claim.key, claim.attempt)
+            return computations.release(tx, claim.key, claim.attempt)
 
         try:
             written = self._write(lease, end, then)

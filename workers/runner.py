@@ -81,9 +81,7 @@ class Runner:
         self._database, self._blobs, self._doorbell = database, blobs, doorbell
         self._zygote, self._keys, self._scratch, self._host = zygote, keys, scratch, host
         self._ending = Ending(database, blobs, keys)
-        self._taker = Taker(
-            worker_id, keys.environment.fingerprint, tuple(settings.queues), settings.lease_seconds, self._fits
-        )
+        self._taker = Taker(worker_id, tuple(settings.queues), settings.lease_seconds, self._fits)
         self._leases: set[Lease] = set()
         self._lock = threading.Lock()
         self._draining = threading.Event()
@@ -194,7 +192,6 @@ class Runner:
                 tx,
                 key,
                 worker=self._worker_id,
-                environment=self._keys.environment.fingerprint,
                 ttl=self._settings.lease_seconds,
             )
             return None if claim is None else Taken(claim, steps.bound_to(tx, key))

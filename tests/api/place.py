@@ -97,11 +97,11 @@ class Place:
             jobs.lock(tx, job.id)
             step = next(step for step in steps.of_job(tx, job.id) if step.name == name)
             steps.bind(
-                tx, step, key=key, inputs={}, key_parts={"op": name, "key": key}, queue="cpu", environment=None,
+                tx, step, key=key, inputs={}, key_parts={"op": name, "key": key}, queue="cpu",
                 alone=False, priority=5,
             )  # fmt: skip
         with self.database.begin() as tx:
-            return computations.claim(tx, key, worker="wrk_cpu", environment="here", ttl=60)
+            return computations.claim(tx, key, worker="wrk_cpu", ttl=60)
 
     def finish(self, claim: Claim, outputs: Mapping[str, str] | None = None, report: Any = None) -> None:
         """The step is done."""

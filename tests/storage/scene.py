@@ -75,7 +75,6 @@ class Scene:
         key: str,
         *,
         parts: Mapping[str, Any] | None = None,
-        environment: str | None = None,
         priority: int = 5,
     ) -> Step:
         with self.database.begin() as tx:
@@ -83,7 +82,7 @@ class Scene:
             (found,) = (each for each in steps.of_job(tx, job_id) if each.name == step)
             return steps.bind(
                 tx, found, key=key, inputs={"in": "0" * 64}, key_parts=parts or {}, queue="cpu",
-                environment=environment, alone=False, priority=priority,
+                alone=False, priority=priority,
             )  # fmt: skip
 
     def ready(self, key: str = "k", *, priority: int = 5) -> str:
@@ -97,9 +96,9 @@ class Scene:
         job_id = self.ready(key)
         return job_id, self.won(key).attempt
 
-    def claim(self, key: str = "k", *, worker: str = "w1", environment: str = "here") -> Claim | None:
+    def claim(self, key: str = "k", *, worker: str = "w1") -> Claim | None:
         with self.database.begin() as tx:
-            return computations.claim(tx, key, worker=worker, environment=environment, ttl=self.ttl)
+            return computations.claim(tx, key, worker=worker, ttl=self.ttl)
 
     def won(self, key: str = "k", *, worker: str = "w1") -> Claim:
         claim = self.claim(key, worker=worker)
@@ -127,10 +126,6 @@ class Scene:
     def release(self, attempt: int, key: str = "k") -> bool:
         with self.database.begin() as tx:
             return computations.release(tx, key, attempt)
-
-    def cancelled(self, attempt: int, key: str = "k") -> bool:
-        with self.database.begin() as tx:
-            return computations.cancelled(tx, key, attempt)
 
     def reap(self) -> list[str]:
         with self.database.begin() as tx:

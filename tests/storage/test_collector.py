@@ -152,7 +152,7 @@ def test_what_a_computation_in_flight_reads_is_never_evicted(shelf: Shelf) -> No
     with shelf.database.begin() as tx:
         computations.arm(
             tx, "l", op="prune", spec={}, inputs={"program": digest(b"input")}, key_parts={}, queue="cpu",
-            environment=None, alone=False, priority=5,
+            alone=False, priority=5,
         )  # fmt: skip
     assert shelf.collect(size=1).evicted == 0
     assert shelf.is_hit("k")
@@ -280,9 +280,7 @@ def test_an_eviction_waits_for_a_job_that_is_binding_and_then_leaves_the_result(
         with shelf.database.begin() as tx:
             jobs.lock(tx, second)
             (step,) = steps.of_job(tx, second)
-            bound = steps.bind(
-                tx, step, key="k", inputs={}, key_parts={}, queue="cpu", environment=None, alone=False, priority=5
-            )
+            bound = steps.bind(tx, step, key="k", inputs={}, key_parts={}, queue="cpu", alone=False, priority=5)
             assert bound.hit
             evicting = pool.submit(shelf.collect, size=1)
             with pytest.raises(TimeoutError):

@@ -109,9 +109,7 @@ def test_a_job_that_binds_itself_during_a_commit_gets_the_result(scene: Scene) -
         with scene.database.begin() as tx:
             jobs.lock(tx, second)
             (step,) = steps.of_job(tx, second)
-            bound = steps.bind(
-                tx, step, key="k", inputs={}, key_parts={}, queue="cpu", environment=None, alone=False, priority=5
-            )
+            bound = steps.bind(tx, step, key="k", inputs={}, key_parts={}, queue="cpu", alone=False, priority=5)
             assert bound.state == "leased"
             committed = pool.submit(scene.commit, attempt)
             with pytest.raises(TimeoutError):
@@ -127,7 +125,7 @@ def test_when_all_jobs_cancel_at_once_the_computation_stops(scene: Scene) -> Non
     attempt = scene.won().attempt
     at_once([partial(scene.cancel, job_id) for job_id in job_ids])
     assert scene.heartbeat(attempt) == "cancel"
-    scene.cancelled(attempt)
+    scene.release(attempt)
     assert {scene.job(job_id).state for job_id in job_ids} == {"canceled"}
 
 
@@ -156,9 +154,7 @@ def test_a_storm_of_everything_leaves_every_row_consistent(scene: Scene) -> None
             if claim is None:
                 continue
             told = scene.heartbeat(claim.attempt, key, progress=order.random(), doing="x", log=["line"])
-            if told == "cancel":
-                scene.cancelled(claim.attempt, key)
-            elif order.random() < 0.5:
+            if told == "cancel" or order.random() < 0.5:
                 scene.release(claim.attempt, key)
             elif order.random() < 0.5:
                 scene.fail(claim.attempt, key, retry_in=0.0)

@@ -43,7 +43,7 @@ def test_a_job_canceled_by_the_end_of_its_last_step_is_counted(scene: Scene) -> 
     job, attempt = scene.leased()
     scene.cancel(job)
     assert "jobs" not in sums(scene)
-    scene.cancelled(attempt)
+    scene.release(attempt)
     assert sums(scene)["jobs"] == {("canceled",): 1}
 
 

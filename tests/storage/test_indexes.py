@@ -52,7 +52,7 @@ CALLS: dict[str, Callable[[Transaction], object]] = {
     "moves of steps": lambda tx: events.of_job(tx, "job_x", 5, 10, ("step.done", "step.leased")),
     "last lines": lambda tx: events.last_of_job(tx, "job_x", 10, ("log",)),
     "steps": lambda tx: steps.of_job(tx, "job_x"),
-    "claim": lambda tx: computations.claim(tx, "k", worker="w", environment="e", ttl=30.0),
+    "claim": lambda tx: computations.claim(tx, "k", worker="w", ttl=30.0),
     "heartbeat": lambda tx: computations.heartbeat(tx, "k", 1, ttl=30.0, progress=0.5, doing="x"),
     "live workers": workers.live,
     "running": workers.running,

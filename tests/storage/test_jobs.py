@@ -78,7 +78,7 @@ def test_a_failing_job_cancels_its_other_steps_and_stops_their_work(scene: Scene
     assert set(scene.states(job_id).values()) == {"canceled"}
     assert scene.computation("a").state == "canceled"
     assert scene.heartbeat(attempt, "b") == "cancel"
-    assert scene.cancelled(attempt, "b")
+    assert scene.release(attempt, "b")
     assert scene.computation("b").state == "canceled"
     assert scene.job(job_id).state == "failed"
 
@@ -105,7 +105,7 @@ def test_a_job_with_a_leased_step_is_canceling_until_the_worker_stopped_it(scene
     assert scene.cancel(job_id).state == "canceling"
     assert scene.states(job_id) == {"capture": "leased", "prune": "canceled"}
     assert scene.heartbeat(attempt) == "cancel"
-    assert scene.cancelled(attempt)
+    assert scene.release(attempt)
     assert scene.job(job_id).state == "canceled"
     assert scene.states(job_id) == {"capture": "canceled", "prune": "canceled"}
     assert scene.kinds(job_id)[-2:] == ["step.canceled", "job.canceled"]

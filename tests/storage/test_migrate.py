@@ -140,7 +140,7 @@ def test_an_older_schema_is_upgraded_with_all_that_is_in_it(empty_url: str) -> N
         assert eviction.cheapest(tx, 10) == ["k1"]
         assert counters.totals(tx)["computations"] == {("done", "cpu"): 2.0}
     with database.begin() as tx:
-        claim = computations.claim(tx, "k3", worker="w", environment="e", ttl=30.0)
+        claim = computations.claim(tx, "k3", worker="w", ttl=30.0)
     assert claim is not None
     database.close()
 

@@ -34,7 +34,7 @@ def bind(scene: Scene, job_id: str) -> None:
         jobs.lock(tx, job_id)
         (found,) = (each for each in steps.of_job(tx, job_id) if each.name == "prune")
         steps.bind(
-            tx, found, key="l", inputs={"in": OUTPUT}, key_parts={}, queue="cpu", environment=None, alone=False,
+            tx, found, key="l", inputs={"in": OUTPUT}, key_parts={}, queue="cpu", alone=False,
             priority=5,
         )  # fmt: skip
 

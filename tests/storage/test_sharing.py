@@ -71,7 +71,7 @@ def test_cancel_of_the_last_job_stops_the_computation(scene: Scene) -> None:
     scene.cancel(first)
     assert scene.cancel(second).state == "canceling"
     assert scene.heartbeat(attempt) == "cancel"
-    scene.cancelled(attempt)
+    scene.release(attempt)
     assert scene.job(second).state == "canceled"
     assert scene.computation().state == "canceled"
 
@@ -110,7 +110,7 @@ def test_a_job_that_comes_while_a_worker_stops_gets_its_own_run(scene: Scene) ->
     scene.cancel(first)
     second = scene.ready()
     assert scene.heartbeat(attempt) == "cancel"
-    assert scene.cancelled(attempt)
+    assert scene.release(attempt)
     assert scene.job(first).state == "canceled"
     assert scene.states(second) == {"capture": "ready"}
     assert scene.due() == ["k"]
@@ -152,5 +152,5 @@ def test_a_job_retried_while_its_work_is_stopped_runs_again(scene: Scene) -> Non
         jobs.plan(tx, job_id, chain("capture"))
     scene.bind(job_id, "capture", "k")
     assert scene.heartbeat(attempt) == "cancel"
-    scene.cancelled(attempt)
+    scene.release(attempt)
     assert scene.states(job_id) == {"capture": "ready"}

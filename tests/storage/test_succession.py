@@ -11,7 +11,7 @@ from tests.storage.test_concurrency import THREADS, at_once
 
 WITH_ROW_LOCKS = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 """SQLite has one writer at a time, for whom nobody holds a row."""
-HERE = Taker("w1", "here", ("cpu",), 30.0, lambda claim: True)
+HERE = Taker("w1", ("cpu",), 30.0, lambda claim: True)
 
 
 def _next(scene: Scene, taker: Taker = HERE) -> Found:
@@ -51,12 +51,10 @@ def test_what_is_not_yet_due_is_left(scene: Scene) -> None:
     assert _key(_next(scene)) == "k"
 
 
-def test_other_queues_and_other_environments_are_left_to_others(scene: Scene) -> None:
-    job_id = scene.running()
-    scene.bind(job_id, "capture", "k", environment="there")
-    assert _next(scene) == (None, None)
-    assert _next(scene, HERE._replace(environment="there", queues=("cuda",))) == (None, None)
-    assert _key(_next(scene, HERE._replace(environment="there"))) == "k"
+def test_other_queues_are_left_to_others(scene: Scene) -> None:
+    scene.ready("k")
+    assert _next(scene, HERE._replace(queues=("cuda",))) == (None, None)
+    assert _key(_next(scene, HERE._replace(queues=("cuda", "cpu")))) == "k"
 
 
 def test_what_the_worker_would_compute_otherwise_is_named_and_left(scene: Scene) -> None:
@@ -103,7 +101,7 @@ def test_a_step_that_is_just_being_bound_is_not_waited_for(scene: Scene) -> None
     with scene.database.begin() as tx:
         jobs.lock(tx, second)
         (step,) = steps.of_job(tx, second)
-        steps.bind(tx, step, key="k", inputs={}, key_parts={}, queue="cpu", environment=None, alone=False, priority=5)
+        steps.bind(tx, step, key="k", inputs={}, key_parts={}, queue="cpu", alone=False, priority=5)
         assert _next(scene) == (None, None)
     assert _key(_next(scene)) == "k"
     assert scene.states(second) == {"capture": "leased"}

@@ -177,9 +177,7 @@ def _disown(shelf: Shelf) -> dict[str, str]:
 TRANSITIONS: dict[str, tuple[Callable[[Shelf], dict[str, str]], dict[str, str]]] = {
     "arm": (_arm, {"none": "ready", "failed": "ready", "canceled": "ready"}),
     "claim": (
-        lambda shelf: _tried(
-            shelf, lambda tx, key: computations.claim(tx, key, worker="w9", ttl=99.0)
-        ),
+        lambda shelf: _tried(shelf, lambda tx, key: computations.claim(tx, key, worker="w9", ttl=99.0)),
         {"ready": "leased", "lapsed": "leased"},
     ),
     "lease": (lambda shelf: _tried(shelf, _lease), {"ready": "leased"}),

@@ -18,7 +18,7 @@ def poisoned(place: Place) -> Job:
     claim = place.start(job, "quantize", KEY)
     for attempt in (1, 2, 3):
         with place.database.begin() as tx:
-            claim = claim or computations.claim(tx, KEY, worker="wrk_cpu", environment="here", ttl=60)
+            claim = claim or computations.claim(tx, KEY, worker="wrk_cpu", ttl=60)
             assert claim is not None
             computations.fail(tx, KEY, claim.attempt, error=killed(attempt), retry_in=0.0, seconds=1.5)
         claim = None
@@ -74,7 +74,7 @@ def test_a_step_that_was_done_in_the_end_shows_what_failed_before(place: Place) 
     with place.database.begin() as tx:
         computations.fail(tx, KEY, claim.attempt, error=killed(1), retry_in=0.0)
     with place.database.begin() as tx:
-        again = computations.claim(tx, KEY, worker="wrk_cpu", environment="here", ttl=60)
+        again = computations.claim(tx, KEY, worker="wrk_cpu", ttl=60)
     assert again is not None
     place.finish(again)
     step = place.client.get(f"/v1/jobs/{job.id}").json["steps"][0]

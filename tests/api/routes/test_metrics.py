@@ -71,7 +71,7 @@ def test_the_age_of_a_queue_is_that_of_its_oldest_ready_computation(place: Place
         computations.release(tx, "k", claim.attempt)
     assert 0 <= figures(place)["burnish_queue_age_seconds", frozenset({"cpu"})] < 60
     with place.database.begin() as tx:
-        assert computations.claim(tx, "k", worker="w", environment="here", ttl=60)
+        assert computations.claim(tx, "k", worker="w", ttl=60)
     assert figures(place)["burnish_queue_age_seconds", frozenset({"cpu"})] == 0
 
 

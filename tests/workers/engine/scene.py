@@ -47,7 +47,7 @@ class Scene:
             made = {role: _digest(f"{step.key} {role}") for role in table.outputs}  # type: ignore[attr-defined]
             told = {**table.report, **_figures(step), **report}  # type: ignore[attr-defined]
             with self.database.begin() as tx:
-                claim = computations.claim(tx, str(step.key), worker="w", environment="e", ttl=30)
+                claim = computations.claim(tx, str(step.key), worker="w", ttl=30)
                 assert claim is not None
                 ids = computations.commit(
                     tx, claim.key, claim.attempt, outputs={} if "refused" in report else made, report=told,
@@ -66,7 +66,7 @@ class Scene:
             "where": None,
         }
         with self.database.begin() as tx:
-            claim = computations.claim(tx, str(step.key), worker="w", environment="e", ttl=30)
+            claim = computations.claim(tx, str(step.key), worker="w", ttl=30)
             assert claim is not None
             ids = computations.fail(tx, claim.key, claim.attempt, error=error, retry_in=None)
             advance_all(tx, ids or (), self.keys)

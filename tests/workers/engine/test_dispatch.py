@@ -113,7 +113,7 @@ def test_a_free_slot_finds_nothing_when_nothing_is_ready(database: Database, bel
 
 def _follow(database: Database, bell: Recorder, queue: str) -> Found:
     with database.begin() as tx:
-        found = following(tx, Taker("w", "e", (queue,), 30.0, lambda claim: True))
+        found = following(tx, Taker("w", (queue,), 30.0, lambda claim: True))
     assert ring(bell, found.due)
     return found.found
 
@@ -293,5 +293,5 @@ def test_the_tick_has_jobs_advanced_whose_step_lapsed_too_often(
 def _claim(database: Database, key: str) -> None:
     """Leases it to a worker that is gone at once."""
     with database.begin() as tx:
-        claimed: Any = computations.claim(tx, key, worker="gone", environment="e", ttl=-1)
+        claimed: Any = computations.claim(tx, key, worker="gone", ttl=-1)
     assert claimed is not None

@@ -36,7 +36,7 @@ def claim(database: Database, keys: KeyMaker, job_id: str) -> Claim:
     """The first step of a job, leased."""
     key = Scene(database, keys).steps(job_id)["capture"].key
     with database.begin() as tx:
-        found = computations.claim(tx, str(key), worker="w", environment="e", ttl=30)
+        found = computations.claim(tx, str(key), worker="w", ttl=30)
     assert found is not None
     return found
 
