@@ -34,7 +34,7 @@ def check(restored: Database, clock: Clock, job_id: str) -> None:
     with restored.begin() as tx:
         assert jobs.get(tx, job_id).state == "running"
         assert computations.reap(tx) == []
-        assert computations.claim(tx, "k", worker="w2", environment="here", ttl=30)
+        assert computations.claim(tx, "k", worker="w2", ttl=30)
 
 
 def test_sqlite_is_saved_while_somebody_writes(tmp_path: Path) -> None:

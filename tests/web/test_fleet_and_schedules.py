@@ -56,7 +56,7 @@ def test_what_waits_and_what_a_worker_runs_comes_up_by_itself_and_leads_to_its_j
     expect(row).to_contain_text("no worker")
     (worker,) = working.client.workers().items
     with working.database.begin() as tx:
-        assert computations.claim(tx, KEY, worker=worker.id, environment="here", ttl=60)
+        assert computations.claim(tx, KEY, worker=worker.id, ttl=60)
     expect(page.locator(".worker .state.running")).to_be_visible()
     page.locator(f".at-work a[href='/jobs/{job}']").click()
     expect(page.locator("h1")).to_contain_text("watched:1")
@@ -72,9 +72,7 @@ def queued_for_nobody(site: Site, files: tuple[str, str]) -> str:
         assert jobs.plan(tx, job.id, [replace(step, queue="abacus") for step in chain("capture")])
         jobs.lock(tx, job.id)
         (step,) = steps.of_job(tx, job.id)
-        steps.bind(
-            tx, step, key=KEY, inputs={}, key_parts={}, queue="abacus", environment=None, alone=False, priority=5
-        )
+        steps.bind(tx, step, key=KEY, inputs={}, key_parts={}, queue="abacus", alone=False, priority=5)
     return job.id
 
 
