@@ -1,13 +1,15 @@
 """Our kernels of few-bit weights against ONNX Runtime's and against compiled float32.
 
-    python -m benchmarks.low_bit_kernels [--threads 1] [--batches 1,32] [--seconds 12] [--rounds 20]
-                                         [--models linear-1024,linear-4096,lstm-256,gru-256]
+    python -m benchmarks.low_bit_kernels [--threads 1] [--batches 1,32] [--seconds 12] [--rounds 20] [--all-sizes]
+                                         [--models linear-1024,linear-4096,lstm-256,gru-256,conv-512,point-512]
 
 Each model (random weights, which change no latency) is lowered in float32 by Inductor, and with weights of 4 and 2 bits
 in groups of 64 and rounded inputs by Inductor (our kernels inside its package) and by ONNX Runtime (`MatMulNBits`; its
-LSTM computes in 8 bits, its GRU of this size in float). All of them are measured in one run of the protocol, in turn,
-each in its own process. Printed per contender: the size of its file, the median of a call with its 95 % interval, and
-the ratio over float32 with its. Run it on an idle host.
+LSTM computes in 8 bits, its GRU of this size and its narrower convolutions in float). Convolutions that our package
+would compute in float, since they are small, get the kernel with `--all-sizes`: the sizes in
+`workers/graphs/inductor_low_bit_convolutions.py` rest on that. All of them are measured in one run of the protocol, in
+turn, each in its own process. Printed per contender: the size of its file, the median of a call with its 95 % interval,
+and the ratio over float32 with its. Run it on an idle host.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from burnish.passes import Quantize
 from burnish.recipe import Target
 from burnish.recipe.target import Backend
 from workers.backends import BACKENDS_BY_NAME
+from workers.graphs import inductor_low_bit_convolutions as convolutions
 from workers.measure.contender import Contender, loader_of
 from workers.measure.protocol import Plan, measure
 from workers.passes.base import PassContext, Samples
@@ -39,8 +42,22 @@ __all__ = ["main"]
 BASELINE = "float32 inductor"
 LARGEST_BATCH = 64
 STEPS = 60
+PIXELS = 14
+"""Height and width that a convolution reads."""
 LIMIT = 600.0
 """Seconds that any one thing may take."""
+
+
+class Pooled(nn.Module):
+    """A convolution, and a linear layer of ten outputs: convolutions round their input where another layer does."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(width, width, kernel, padding=kernel // 2)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.layer(x)).mean((2, 3)))  # type: ignore[no-any-return]
 
 
 class Recurrent(nn.Module):
@@ -64,12 +81,16 @@ class Made:
 
 
 def model(name: str) -> ExportedProgram:
-    """`linear-1024`, `lstm-256` or `gru-256`, with as many inputs as outputs and a dynamic batch."""
+    """`linear-1024`, `lstm-256`, `gru-256`, `conv-512` (3 × 3) or `point-512` (1 × 1): as many outputs as inputs, and a
+    dynamic batch."""
     kind, _, size = name.partition("-")
     width = int(size)
     torch.manual_seed(0)
+    module: nn.Module
     if kind == "linear":
         module, example = nn.Sequential(nn.Linear(width, width)), torch.randn(4, width)
+    elif kind in ("conv", "point"):
+        module, example = Pooled(width, 3 if kind == "conv" else 1), torch.randn(4, width, PIXELS, PIXELS)
     else:
         layer = {"lstm": nn.LSTM, "gru": nn.GRU}[kind](width, width, batch_first=True)
         module, example = nn.Sequential(Recurrent(layer)), torch.randn(4, STEPS, width)
@@ -136,8 +157,12 @@ def main() -> None:
     parser.add_argument("--batches", default="1,32")
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--rounds", type=int, default=20, help="least number of rounds")
-    parser.add_argument("--models", default="linear-1024,linear-4096,lstm-256,gru-256")
+    parser.add_argument("--models", default="linear-1024,linear-4096,lstm-256,gru-256,conv-512,point-512")
+    parser.add_argument("--all-sizes", action="store_true")
     options, _ = parser.parse_known_args()
+    if options.all_sizes:
+        convolutions.FEWEST_COLUMNS = 1
+        convolutions.FEWEST_OUTPUTS = dict.fromkeys(convolutions.FEWEST_OUTPUTS, (1, 1))
     settle = SETTLE_SECONDS if options.threads > 1 else 0.0
     plan = Plan(seconds=options.seconds, min_rounds=options.rounds, settle_seconds=settle)
     for name in options.models.split(","):

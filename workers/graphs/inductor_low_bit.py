@@ -2,7 +2,7 @@
 
 1. A linear layer with float32 input becomes one operator that reads the codes. If its input is rounded row by row the
    operator rounds it, to the same integers, and its sums over a group are exact.
-2. LSTM and GRU: see `inductor_low_bit_recurrent.py`.
+2. LSTM and GRU: see `inductor_low_bit_recurrent.py`. Convolutions: see `inductor_low_bit_convolutions.py`.
 3. Any other low-bit weight is widened to float32 when the package is made, and its layer computes in float. It is named
    with the reason.
 
@@ -12,7 +12,7 @@ The weight is packed once, here, and lies in the package in its bits (three take
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,9 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from workers.graphs.calls import arguments
+from workers.graphs.calls import arguments, operator_name
+from workers.graphs.convolution_geometry import CONVOLUTIONS, geometry_of
+from workers.graphs.inductor_low_bit_convolutions import convolution_refusal, patch_order, rounded_convolution
 from workers.graphs.inductor_low_bit_recurrent import (
     RECURRENT,
     cell_numbers,
@@ -28,7 +30,7 @@ from workers.graphs.inductor_low_bit_recurrent import (
     recurrent_layers,
     recurrent_refusal,
 )
-from workers.graphs.inductor_operators import SHIMS, linear
+from workers.graphs.inductor_operators import SHIMS, convolution, linear
 from workers.graphs.inductor_packing import MOST_COLUMNS, PackedWeight, pack_weight
 from workers.graphs.low_bit import LowBitWeight, constant_node, dynamic_source, read_weight
 from workers.graphs.low_bit_layers import Ways, layer_reading
@@ -69,7 +71,8 @@ def refusals(program: ExportedProgram) -> list[str]:
     """Why no layer with low-bit weights gets a kernel; empty if one does, or there are none."""
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
-    reasons = {name: _refusal(module, node) for name, node in _layers(module)}
+    dynamic = _is_dynamic(module)
+    reasons = {name: _refusal(module, node, dynamic) for name, node in _layers(module)}
     if not reasons or None in reasons.values():
         return []
     return sorted({f"{reason}" for reason in reasons.values()})
@@ -89,11 +92,11 @@ def lower_low_bit(program: ExportedProgram, example: Sequence[torch.Tensor]) -> 
         return program, kernels
     module = copy.deepcopy(program.module(check_guards=False))
     assert isinstance(module, GraphModule)
+    dynamic = _is_dynamic(module)
     for name, node in list(_layers(module)):
-        reason = _refusal(module, node)
+        reason = _refusal(module, node, dynamic)
         if reason is None:
-            lower = _lower_recurrent if node.target in RECURRENT else _lower_linear
-            kernels.ways.add(lower(module, node, kernels), name)
+            kernels.ways.add(_lowering_of(node)(module, node, kernels), name)
         else:
             kernels.ways.add(f"widened to float32 ({reason})", name)
     if not kernels.operators:
@@ -110,16 +113,23 @@ def _layers(module: GraphModule) -> Iterator[tuple[str, Node]]:
             yield name, node
 
 
-def _refusal(module: GraphModule, node: Node) -> str | None:
-    """Why a layer gets no kernel; `None`: it gets one."""
+def _refusal(module: GraphModule, node: Node, dynamic: bool) -> str | None:
+    """Why a layer gets no kernel; `None`: it gets one. `dynamic`: whether any layer's input is rounded."""
     if node.target in RECURRENT:
         return recurrent_refusal(module, node) or _input_refusal(node.args[0])
-    if node.target is not aten.linear.default:
-        return f"no kernel for {str(node.target).removeprefix('aten.').partition('.')[0]}"
+    if node.target is not aten.linear.default and node.target not in CONVOLUTIONS:
+        return f"no kernel for {operator_name(node)}"
     weight = read_weight(module, node.args[1])
     if weight is None:
         return "the product is not with the weight as it is stored"
+    if node.target in CONVOLUTIONS and (reason := convolution_refusal(node, weight, dynamic)):
+        return reason
     return _weight_refusal(weight) or _input_refusal(node.args[0])
+
+
+def _is_dynamic(module: GraphModule) -> bool:
+    """True if any layer's input is rounded row by row."""
+    return any(dynamic_source(node) is not None for node in module.graph.nodes)
 
 
 def _weight_refusal(weight: LowBitWeight) -> str | None:
@@ -132,6 +142,22 @@ def _input_refusal(node: object) -> str | None:
     assert isinstance(node, Node)
     dtype = node.meta["val"].dtype
     return None if dtype is torch.float32 else f"its input is {str(dtype).removeprefix('torch.')}"
+
+
+def _lowering_of(node: Node) -> Callable[[GraphModule, Node, Kernels], str]:
+    if node.target in RECURRENT:
+        return _lower_recurrent
+    return _lower_convolution if node.target in CONVOLUTIONS else _lower_linear
+
+
+def _lower_convolution(module: GraphModule, node: Node, kernels: Kernels) -> str:
+    call, weight = arguments(node), read_weight(module, node.args[1])
+    assert weight is not None
+    packed, data = _packed(module, node, "weight", patch_order(weight), kernels, rounded=True)
+    kernels.operators.add(convolution)
+    geometry = geometry_of(call, weight.shape[2:])
+    _replace(module, node, rounded_convolution, call["input"], data, call["bias"], packed.numbers, geometry)
+    return f"computed in {packed.bits} bits, inputs int8 per sample"
 
 
 def _lower_linear(module: GraphModule, node: Node, kernels: Kernels) -> str:

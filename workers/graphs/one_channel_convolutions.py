@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch.fx import GraphModule, Node
 
+from workers.graphs.convolution_geometry import CONVOLUTIONS
+
 __all__ = ["is_ambiguous", "widen_one_channel_convolutions"]
 
 aten = torch.ops.aten
 quantized = torch.ops.quantized_decomposed
 
-CONVOLUTIONS = frozenset({aten.conv1d.default, aten.conv2d.default, aten.conv1d.padding, aten.conv2d.padding})
 CHANNELS = 4
 """What the kernels pad to in any case: they multiply int8 in fours."""
 

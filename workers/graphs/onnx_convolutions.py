@@ -20,18 +20,14 @@ import torch
 from torch.nn import functional
 
 from workers.graphs.calls import arguments
+from workers.graphs.convolution_geometry import geometry_of
 from workers.graphs.low_bit import LowBitWeight
 from workers.graphs.onnx_matmul_nbits import matmul_nbits, nbits_options, packed_for_rounded
 from workers.graphs.onnx_packing import per_row, reordered
 from workers.graphs.onnx_sites import Site
 
-__all__ = ["CONVOLUTIONS", "FEWEST_OUTPUTS", "lower_convolution"]
+__all__ = ["FEWEST_OUTPUTS", "lower_convolution"]
 
-aten = torch.ops.aten
-
-CONVOLUTIONS = frozenset(
-    {aten.conv1d.default, aten.conv1d.padding, aten.conv2d.default, aten.conv2d.padding}
-)  # fmt: skip
 FEWEST_OUTPUTS = {("two", True): 512, ("two", False): 1024, ("more", True): 256, ("more", False): 512}
 """Least output channels, for two or more bits, by rule 2: the order of columns is free, or bound by groups."""
 
@@ -57,8 +53,7 @@ def lower_convolution(site: Site, weight: LowBitWeight) -> str | None:
         site.constant("scales", packed.scales.flatten()),
         site.constant("zeros", packed.zeros),
     ]
-    dilation = _each(call["dilation"], len(kernel))
-    geometry = (kernel, _each(call["stride"], len(kernel)), _padding(call["padding"], kernel, dilation), dilation)
+    geometry = geometry_of(call, kernel)
     site.replace(
         patch_products, call["input"], *constants, call["bias"], nbits_options(packed, level=4), geometry, free
     )
@@ -111,17 +106,3 @@ def _kernel_first(weight: LowBitWeight) -> LowBitWeight:
     channels = weight.shape[1]
     order = torch.arange(weight.columns_used).reshape(channels, -1).T.flatten()
     return reordered(weight, order)
-
-
-def _each(value: Sequence[int], dimensions: int) -> list[int]:
-    return list(value) if len(value) == dimensions else list(value) * dimensions
-
-
-def _padding(value: Sequence[int] | str, kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
-    """Zeros before and after, per dimension."""
-    if value == "valid":
-        return [(0, 0)] * len(kernel)
-    if isinstance(value, str):
-        totals = [(size - 1) * apart for size, apart in zip(kernel, dilation, strict=True)]
-        return [(total // 2, total - total // 2) for total in totals]
-    return [(each, each) for each in _each(value, len(kernel))]

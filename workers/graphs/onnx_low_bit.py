@@ -20,9 +20,10 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
+from workers.graphs.convolution_geometry import CONVOLUTIONS
 from workers.graphs.low_bit import LowBitWeight, dynamic_source, read_weight
 from workers.graphs.low_bit_layers import Ways, layer_reading, owner_of
-from workers.graphs.onnx_convolutions import CONVOLUTIONS, lower_convolution
+from workers.graphs.onnx_convolutions import lower_convolution
 from workers.graphs.onnx_embeddings import lower_embedding
 from workers.graphs.onnx_matmul_nbits import lower_linear
 from workers.graphs.onnx_recurrent import RECURRENT, lower_recurrent

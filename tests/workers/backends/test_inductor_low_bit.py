@@ -17,10 +17,13 @@ import workers.standalone
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from tests.workers.low_bit_programs import exported, low_bit
-from tests.workers.quantized import THIRD_PARTY, calibration, random
+from tests.workers.quantized import THIRD_PARTY, calibration, random, sqnr
 from workers.backends.base import Lowered
 from workers.backends.inductor import Inductor
 from workers.backends.kernels import library
+from workers.graphs import inductor_low_bit_convolutions
+from workers.graphs.inductor_low_bit import lower_low_bit, refusals
+from workers.isa import isa
 from workers.standalone.load_inductor import load
 
 pytestmark = [
@@ -59,6 +62,22 @@ class Recurrent(nn.Module):
         y, (state, cell) = self.lstm(x)
         y, last = self.gru(y.transpose(0, 1))
         return self.head(y), state, cell, last
+
+
+class Convolutions(nn.Module):
+    """Over two dimensions and over one, strided, padded and dilated, and some that stay in float."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(3, 64, 3, padding="same"), nn.Conv2d(64, 256, (3, 4), (2, 1), (1, 2))
+        self.depth, self.point = nn.Conv2d(256, 256, 3, groups=256), nn.Conv2d(256, 256, 1)
+        self.line = nn.Conv1d(256, 260, 3, padding="same", dilation=2, bias=False)
+        self.head = nn.Linear(260, 9)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.depth(torch.relu(self.wide(torch.relu(self.stem(x))))))
+        y = torch.relu(self.line(self.point(y).mean(2)))
+        return self.head(y.transpose(1, 2))  # type: ignore[no-any-return]
 
 
 def program(
@@ -110,7 +129,7 @@ def test_the_codes_lie_in_the_package_in_their_bits(mixed: tuple[ExportedProgram
 def test_layers_and_how_they_compute_are_named(mixed: tuple[ExportedProgram, Lowered]) -> None:
     _, lowered = mixed
     assert "Computed in 4 bits, inputs int8 per row: left, right, head." in lowered.notes
-    assert "Widened to float32 (no kernel for conv1d): conv." in lowered.notes
+    assert "Widened to float32 (conv1d of this size is faster in float): conv." in lowered.notes
 
 
 def test_no_path_of_this_machine_is_in_the_package(mixed: tuple[ExportedProgram, Lowered]) -> None:
@@ -173,6 +192,64 @@ def test_weights_alone_in_few_bits_are_computed_with_as_they_are_read(
         torch.testing.assert_close(torch.from_numpy(found), other, rtol=1e-4, atol=2e-5)
 
 
+@pytest.fixture(scope="module")
+def convolutions(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportedProgram, Lowered]:
+    if "avx2" not in isa():
+        pytest.skip("convolutions compute in float on this processor")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Convolutions()
+    source = program(module, 3, 3, 9, 10)
+    return source, lower(source, tmp_path_factory.mktemp("convolutions"), 8, 3, 9, 10)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 33])
+def test_wide_convolutions_are_computed_with_rounded_samples(
+    convolutions: tuple[ExportedProgram, Lowered], batch: int
+) -> None:
+    source, lowered = convolutions
+    assert "Computed in 4 bits, inputs int8 per sample: wide, line." in lowered.notes
+    x = random(batch, 3, 9, 10)
+    runner = load(str(lowered.path), threads=1)
+    with torch.no_grad():
+        expected = source.module()(x)
+    for _ in range(2):
+        (found,) = runner.arrays(runner.run(runner.prepare([x.numpy()])))
+        # The program leaves the inputs of convolutions in float: 8 bits over a sample's range are about 40 dB.
+        assert sqnr(expected, torch.from_numpy(found)) > 35
+
+
+def test_convolutions_that_stay_in_float_are_named_with_the_reason(
+    convolutions: tuple[ExportedProgram, Lowered],
+) -> None:
+    notes = convolutions[1].notes
+    assert "Widened to float32 (conv2d of this size is faster in float): stem, point." in notes
+    assert "Widened to float32 (no kernel for conv2d with groups): depth." in notes
+
+
+@pytest.mark.parametrize(
+    ("flags", "kernel", "way"),
+    [
+        (("avx2", "avx512_vnni"), 1, "computed in 4 bits, inputs int8 per sample"),
+        (("avx2",), 3, "computed in 4 bits, inputs int8 per sample"),
+        (("avx2",), 1, "widened to float32 (conv1d of this size is faster in float)"),
+        (("asimd",), 3, "widened to float32 (no kernel for conv1d without AVX2)"),
+    ],
+)
+def test_a_convolution_has_a_kernel_where_that_is_faster_than_float(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], kernel: int, way: str
+) -> None:
+    monkeypatch.setattr(inductor_low_bit_convolutions, "isa", lambda: flags)
+    module = nn.Sequential(nn.Conv1d(512, 512, kernel), nn.AdaptiveAvgPool1d(1), nn.Flatten(1), nn.Linear(512, 4))
+    _, kernels = lower_low_bit(program(module, 3, 512, 6), [random(2, 512, 6)])
+    assert kernels.ways[way] == ["0"]
+
+
+def test_a_convolution_whose_program_rounds_no_input_stays_in_float() -> None:
+    source = program(nn.Conv1d(256, 256, 3), 3, 256, 4)
+    assert refusals(source) == ["no kernel for conv1d with float inputs"]
+
+
 def test_a_recurrent_layer_with_one_float_matrix_is_named_and_left_alone() -> None:
     source = program(nn.LSTM(16, 16, proj_size=8, batch_first=True), 3, 5, 16)
     (reason,) = Inductor().requires(source, Target())
@@ -187,7 +264,7 @@ def test_a_linear_layer_of_few_bits_is_accepted(bits: int) -> None:
 def test_a_program_without_a_layer_for_the_kernels_is_refused_with_what_to_use() -> None:
     source = program(nn.Conv1d(3, 5, 3), 3, 3, 20, group=None)
     (reason,) = Inductor().requires(source, Target())
-    assert "no kernel for conv1d" in reason
+    assert "no kernel for conv1d with float inputs" in reason
     assert "onnxruntime" in reason
 
 

@@ -32,6 +32,20 @@ inline Range range_of(const float* x, int64_t columns) {
   return {scale + rest, std::nearbyint(std::min(std::max(zero, LEAST), MOST))};
 }
 
+// Writes the codes of `count` numbers, and gives their sum.
+inline int32_t round_to(const float* x, int64_t count, const Range& range, int8_t* codes) {
+  const double inverse = 1.0 / static_cast<double>(range.scale), zero = range.zero;
+  int32_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; i++) {
+    const double value = std::nearbyint(x[i] * inverse + zero);
+    const int32_t code = static_cast<int32_t>(value < -128.0 ? -128.0 : value > 127.0 ? 127.0 : value);
+    codes[i] = static_cast<int8_t>(code);
+    sum += code;
+  }
+  return sum;
+}
+
 // Rows rounded for a product with `weight`.
 class RoundedRows {
  public:
@@ -45,20 +59,11 @@ class RoundedRows {
   void round(const float* x, int64_t row) {
     const int64_t width = weight_.width(), groups = weight_.groups();
     const Range range = range_of(x, weight_.columns);
-    const double inverse = 1.0 / static_cast<double>(range.scale), zero = range.zero;
     for (int64_t group = 0; group < groups; group++) {
       const int64_t from = group * weight_.group, count = std::min(weight_.group, weight_.columns - from);
       int8_t* codes = codes_.get() + row * weight_.stored() + group * width;
-      int32_t sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < count; i++) {
-        const double value = std::nearbyint(x[from + i] * inverse + zero);
-        const int32_t code = static_cast<int32_t>(value < -128.0 ? -128.0 : value > 127.0 ? 127.0 : value);
-        codes[i] = static_cast<int8_t>(code);
-        sum += code;
-      }
+      sums_[row * groups + group] = round_to(x + from, count, range, codes);
       std::fill(codes + count, codes + width, 0);
-      sums_[row * groups + group] = sum;
     }
     ranges_[row] = range.scale;
     ranges_[rows_ + row] = range.zero;

@@ -53,6 +53,16 @@ inline AtenTensorHandle new_floats(const std::vector<int64_t>& sizes) {
   return made;
 }
 
+// True if the elements of a tensor lie without gaps in this order of its dimensions.
+inline bool is_dense(AtenTensorHandle tensor, const std::vector<int64_t>& order) {
+  const std::vector<int64_t> sizes = sizes_of(tensor);
+  int64_t *strides, expected = 1;
+  check(aoti_torch_get_strides(tensor, &strides));
+  for (size_t i = order.size(); i-- > 0; expected *= sizes[order[i]])
+    if (sizes[order[i]] != 1 && strides[order[i]] != expected) return false;
+  return true;
+}
+
 // The elements of a float tensor in the order of its dimensions, each row followed by zeros up to `width`; no copy
 // where they lie so already.
 class Rows {
