@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, update
 
-from burnish.errors import BurnishError, InternalError, OutOfMemory, UnsupportedModel
+from burnish.errors import BurnishError, InternalError, OutOfMemory, Unavailable, UnsupportedModel
 from storage import bindings, computations, jobs
 from storage.blobs import open_store
 from storage.database import Database, Transaction
@@ -179,6 +179,15 @@ def test_a_job_that_failed_before_its_attempts_were_used_up_is_found_out(
     violations = check_history(scene.database, [job_id], {job_id: scripted} if scripted else {})
     assert len(violations) == found
     assert all(f"failed after {attempts} of 3 attempts at capture" in each for each in violations)
+
+
+@pytest.mark.parametrize("retry_in", [0.0, None])
+def test_an_attempt_that_failed_since_something_was_away_is_found_out(scene: Scene, retry_in: float | None) -> None:
+    job_id = scene.ready(KEY)
+    error = Unavailable("The store did not answer.", cure="Start it.")
+    scene.fail(scene.won(KEY).attempt, KEY, retry_in=retry_in, error=error)
+    found = [each for each in _check(scene, [job_id]) if "failed for what was only away" in each]
+    assert found == [f"{job_id} capture: attempt 1 failed for what was only away"]
 
 
 def test_attempts_count_for_all_jobs_that_share_the_step(scene: Scene) -> None:

@@ -12,6 +12,7 @@ Rules:
 8. A job ended as its script and its owner let it. One whose script fails does not succeed. One that failed did so by a
    fault that its script gives its owner, or because a step of it, which its error names, used up all its attempts, each
    with a reason.
+9. No attempt failed because the store or SQL was away: blows last for seconds, and that long it is waited for.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import NamedTuple
 
 from sqlalchemy import func, select
 
+from burnish.errors import Unavailable
 from storage import counters
 from storage.database import Database, Transaction
 from storage.records import Event, Job, from_row
@@ -52,6 +54,7 @@ def check_history(database: Database, accepted: Iterable[str], scripted_to_fail:
         return [
             *_existence(found, set(accepted)),
             *(sentence for job in found.values() for sentence in _job(job, told[job.id])),
+            *(sentence for history in told.values() for sentence in _away(history)),
             *_commits(tx, told),
             *_left_open(tx),
             *_sums(tx),
@@ -152,6 +155,13 @@ def _sums(tx: Transaction) -> Iterator[str]:
             count = tx.execute(select(func.count()).select_from(table).where(table.c.state == state)).scalar_one()
             if count != kept.get(state, 0.0):
                 yield f"{count} {name} are {state}, the running sum says {kept.get(state, 0.0):.0f}"
+
+
+def _away(history: list[Event]) -> Iterator[str]:
+    for event in history:
+        error = event.data.get("error") if event.kind in ("step.retry", "step.failed") else None
+        if error and error["code"] == Unavailable.code:
+            yield f"{event.job_id} {event.step}: attempt {event.data['attempt']} failed for what was only away"
 
 
 class _Failures(NamedTuple):
