@@ -20,6 +20,7 @@ from workers.graphs.own_weights import state, with_own_weights, with_state
 from workers.graphs.rounded_forms import find_rounded
 from workers.graphs.type_checks import drop_type_checks
 from workers.passes.base import Applied, Pass, PassContext
+from workers.passes.distill_data import NOISE
 from workers.passes.distill_lesson import Lesson
 from workers.passes.distill_loss import floating
 from workers.passes.distill_report import trained_layers
@@ -84,6 +85,7 @@ class DistillPass(Pass[Distill]):
             "loss_recalibrated": best.recalibrated,
             "loss_after": best.loss,
             "best_epoch": float(best.epoch),
+            "input_noise": NOISE if lesson.noise else 0.0,
         }
         layers = trained_layers(student, program, best.weights, zeros)
         if best.weights is None:

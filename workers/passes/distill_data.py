@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Inputs", "Mixture", "augmented", "chunks", "held_back", "shuffled"]
+__all__ = ["NOISE", "Inputs", "Mixture", "augmented", "chunks", "held_back", "noisy", "shuffled"]
 
 Inputs = tuple[torch.Tensor, ...]
 NOISE = 0.05
@@ -46,19 +46,25 @@ def chunks(inputs: Inputs, size: int, least: int) -> Iterator[Inputs]:
         yield tuple(torch.cat([part, x[more]]) for part, x in zip(chunk, inputs, strict=True))
 
 
-def augmented(batch: Inputs, generator: torch.Generator) -> tuple[Inputs, Mixture | None]:
+def augmented(batch: Inputs, generator: torch.Generator, noise: bool = True) -> tuple[Inputs, Mixture | None]:
     """Changes floating-point inputs; a batch with integers among its inputs, such as tokens, is not mixed.
 
     A sample in two is mixed with another one of the batch, by a share drawn evenly (mixup, Zhang et al. 2018,
-    arXiv:1710.09412; the teacher answers for the mixture, so there are no labels to mix). All get normal noise.
+    arXiv:1710.09412; the teacher answers for the mixture, so there are no labels to mix). All get normal noise, unless
+    that is left out.
     """
-    if not all(x.is_floating_point() for x in batch):
-        return tuple(_noisy(x, generator) if x.is_floating_point() else x for x in batch), None
-    count = len(batch[0])
-    share = torch.rand(count, generator=generator)
-    share[torch.rand(count, generator=generator) < 0.5] = 1.0
-    mixture = Mixture(share, torch.randperm(count, generator=generator))
-    return tuple(_mixed(x, mixture) + _noise(x, generator) for x in batch), mixture
+    mixture = None
+    if all(x.is_floating_point() for x in batch):
+        count = len(batch[0])
+        share = torch.rand(count, generator=generator)
+        share[torch.rand(count, generator=generator) < 0.5] = 1.0
+        mixture = Mixture(share, torch.randperm(count, generator=generator))
+    return tuple(_changed(x, mixture, generator if noise else None) for x in batch), mixture
+
+
+def noisy(batch: Inputs, generator: torch.Generator) -> Inputs:
+    """Floating-point inputs with normal noise."""
+    return tuple(_changed(x, None, generator) for x in batch)
 
 
 def _mixed(x: torch.Tensor, mixture: Mixture) -> torch.Tensor:
@@ -66,8 +72,9 @@ def _mixed(x: torch.Tensor, mixture: Mixture) -> torch.Tensor:
     return weight * x + (1 - weight) * x[mixture.partner]
 
 
-def _noisy(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return x + _noise(x, generator)
+def _changed(x: torch.Tensor, mixture: Mixture | None, generator: torch.Generator | None) -> torch.Tensor:
+    mixed = x if mixture is None else _mixed(x, mixture)
+    return mixed if generator is None or not x.is_floating_point() else mixed + _noise(x, generator)
 
 
 def _noise(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -10,8 +10,9 @@ from torch.fx import GraphModule
 from torch.optim.lr_scheduler import OneCycleLR
 
 from burnish.passes import Distill
+from workers.measure.quality import sqnr_db
 from workers.passes.base import PassContext
-from workers.passes.distill_data import Inputs, Mixture, augmented, chunks, held_back, shuffled
+from workers.passes.distill_data import Inputs, Mixture, augmented, chunks, held_back, noisy, shuffled
 from workers.passes.distill_features import Tapped, points, similarity_loss
 from workers.passes.distill_loss import distance, floating, label_loss
 from workers.passes.kept_zeros import KeptZeros
@@ -23,12 +24,18 @@ HELD_BACK = 0.125
 """Share of the calibration samples to judge by."""
 LARGEST_BATCH = 128
 """Of the runs without gradients: bounds their memory."""
+NOISE_DB = 10.0
+"""Signal-to-noise ratio of the teacher's answers below which noise makes other samples of its inputs: what is learned
+from them is of no use for those that come."""
 
 
 class Lesson:
     """One teacher and its samples. Random numbers come from the job's seed alone.
 
     A row of samples is the model's inputs, and its target behind them where labels count.
+
+    Attributes:
+        noise: whether inputs get noise: they are augmented, and the teacher's answers bear it.
     """
 
     def __init__(self, context: PassContext, settings: Distill) -> None:
@@ -47,6 +54,7 @@ class Lesson:
         self._train, self._judged = held_back((*samples.inputs, *targets), HELD_BACK, self._generator)
         self._answers = self._run(self._teacher, self._judged)
         self._parts_of_state: dict[str, Any] = {}
+        self.noise = settings.augment and self._bears_noise(context.seed)
 
     def batches(self) -> Iterator[Inputs]:
         """The training samples as they are, for measuring statistics."""
@@ -121,8 +129,17 @@ class Lesson:
             batches = chunks(shuffled(known, self._generator), self._size, self._least)
             yield ((rows, None) for rows in batches)
 
+    def _bears_noise(self, seed: int) -> bool:
+        """True if the teacher's answers stay what they are, by `NOISE_DB`, with noise on the samples held back."""
+        inputs = self._judged[: self._inputs]
+        if not any(x.is_floating_point() for x in inputs):
+            return False
+        answers = self._run(self._teacher, noisy(inputs, torch.Generator().manual_seed(seed)))
+        exact, given = ([each.float().numpy() for each in outputs] for outputs in (self._answers, answers))
+        return sqnr_db(exact, given) >= NOISE_DB
+
     def _augmented(self, rows: Inputs) -> tuple[Inputs, Mixture | None]:
-        inputs, mixture = augmented(rows[: self._inputs], self._generator)
+        inputs, mixture = augmented(rows[: self._inputs], self._generator, self.noise)
         return (*inputs, *rows[self._inputs :]), mixture
 
     def _parts(self, rows: Inputs) -> tuple[Inputs, Inputs, Inputs]:

@@ -141,6 +141,20 @@ def test_integer_inputs_are_not_augmented() -> None:
     assert with_it.figures == without.figures
 
 
+def test_noise_that_changes_the_originals_answers_is_left_out() -> None:
+    power = torch.logspace(0, -4, 6)  # of features whose weights make up for it
+    net = Net(lambda n, x: n.out(torch.tanh(n.up(x))), up=nn.Linear(6, 16), out=nn.Linear(16, 4))
+    inputs = rows(48)
+    bearing = distill(export(net, rows(4)), given(export(net, rows(4)), inputs), epochs=1)
+    with torch.no_grad():
+        net.up.weight /= power
+    original = export(net, rows(4) * power)
+    drowned = distill(prune(original).program, given(original, inputs * power), epochs=4)
+    assert bearing.figures["input_noise"] == 0.05
+    assert drowned.figures["input_noise"] == 0
+    assert drowned.figures["loss_after"] < drowned.figures["loss_before"]
+
+
 def test_outputs_of_any_shape_can_be_matched() -> None:
     net = Net(lambda n, x: n.out(torch.relu(n.up(x))), up=nn.Linear(6, 16), out=nn.Linear(16, 4))
     original = export(net, rows(4))
