@@ -28,8 +28,8 @@ REDISPATCH = 60.0
 AT_ONCE = 100
 """Most doorbells that are rung after one transaction; the tick rings the rest."""
 FULL = 10_000
-"""Doorbells in one queue from which on the tick rings no more there: some 10 MB in the broker."""
-_A_ROUND = 1000
+"""Doorbells in one queue from which on the tick rings no more there: 11 MB in the broker."""
+_A_ROUND = 500
 """Most doorbells of a kind that the tick rings in one round."""
 
 

@@ -31,6 +31,7 @@ from storage.places import prepare, warn_of_absent
 from workers.dispatch import ring_jobs, ring_steps
 from workers.faults import Faults
 from workers.housekeeping import Housekeeper
+from workers.retrying import backoff
 from workers.schedules import Scheduler
 from workers.tracing import about_job
 from workers.webhooks import Sender
@@ -132,7 +133,8 @@ def _serve(settings: Settings) -> None:
 def serve(settings: Settings, ended: threading.Event) -> None:
     """Ticks, has the blob store tidied and webhooks told, until `ended` is set.
 
-    Pauses longer and longer while SQL or the broker is away. Goes on after any fault.
+    Pauses longer and longer, and not as long as other ticks do, while SQL or the broker is away. Goes on after any
+    fault.
     """
     database, doorbell = Database(settings.database_url), Doorbell(settings.broker_url)
     tick = Tick(database, doorbell, settings.broker_url)
@@ -140,14 +142,14 @@ def serve(settings: Settings, ended: threading.Event) -> None:
     housekeeper.start()
     sender = Sender(settings)
     sender.start()
-    pause = _EVERY
-    while not ended.wait(pause):
+    failures = 0
+    while not ended.wait(max(_EVERY, backoff(failures, _LONGEST_PAUSE)) if failures else _EVERY):
         try:
             tick.once()
-            pause = _EVERY
+            failures = 0
         except Unavailable as error:
             logger.warning("%s", error)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            failures += 1
     sender.stop()
     housekeeper.stop()
     doorbell.close()

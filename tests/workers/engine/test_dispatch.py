@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import redis
 from sqlalchemy import update
 
 from burnish.errors import Unavailable
+from burnish.settings import Settings
 from storage import computations
 from storage.database import Database
 from storage.doorbell import Doorbell
@@ -20,7 +23,7 @@ from tests.workers.engine.scene import Scene
 from workers.dispatch import FULL, REDISPATCH, following, ring, ring_jobs, ring_steps
 from workers.faults import Faults
 from workers.keys import KeyMaker
-from workers.tick import Tick
+from workers.tick import Tick, serve
 
 
 class Recorder(Doorbell):
@@ -261,6 +264,40 @@ def test_the_tick_rings_again_for_what_the_broker_did_not_take(
     bell.down = False
     tick.once()
     assert bell.heard == [f"burnish.step {key} cpu 5"]
+
+
+class Ended(threading.Event):
+    """Notes how long the tick waits between its rounds, and ends it after some."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self.left, self.pauses = rounds, list[float]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.left -= 1
+        self.pauses.append(timeout or 0.0)
+        return self.left < 0
+
+
+def test_a_tick_waits_longer_and_not_in_step_with_others_while_something_is_away_and_no_longer_after_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.from_environment({"BURNISH_DATA": str(tmp_path), "BURNISH_BROKER_URL": "redis://127.0.0.1:1/0"})
+    Database(settings.database_url).migrate()
+    monkeypatch.setattr("workers.tick.redis.Redis.from_url", lambda *_, **__: FakeBroker())
+    monkeypatch.setattr("workers.tick.computations.reap", lambda tx: {}["a fault"])
+    sound, away = Ended(5), Ended(40)
+    serve(settings, sound)
+    assert set(sound.pauses) == {0.75}
+    monkeypatch.setattr("workers.tick.Scheduler.once", _away)
+    serve(settings, away)
+    assert len(set(away.pauses[10:])) > 10
+    assert 5 < max(away.pauses) <= 15
+    assert min(away.pauses) >= 0.75
+
+
+def _away(*_: object) -> None:
+    raise Unavailable("SQL is away.", cure="Wait.")
 
 
 def test_a_broker_that_refuses_is_unavailable(tick: Tick, broker: FakeBroker) -> None:
