@@ -35,11 +35,11 @@ from api.routes import (
     workers,
 )
 from api.services import Bell, Services
-from api.timed_blobs import timed
 from burnish import __version__
 from burnish.settings import Settings
 from storage.blobs import BlobStore
 from storage.database import Database
+from storage.timed_blobs import timed
 
 __all__ = ["create_app"]
 

@@ -98,6 +98,8 @@ class _Service(Collector):
         yield from _gauges(found)
         yield from _counters(found)
         yield _durations("burnish_step_seconds", "Time of steps that were done.", "op", found.step_seconds)
+        calls = "Time of calls of SQL and the blob store by workers."
+        yield _durations("burnish_worker_call_seconds", calls, "call", found.worker_calls)
         late = "How late jobs of schedules were made."
         yield _durations("burnish_schedule_lateness_seconds", late, "cause", found.firing_lateness)
 

@@ -53,6 +53,8 @@ class Figures:
     """Live workers by queue; 0 for a queue that has computations and no worker."""
     step_seconds: dict[str, Durations]
     """Of steps that were done, by operation."""
+    worker_calls: dict[str, Durations]
+    """Of workers: statements (`sql`), and calls of the blob store by operation."""
     step_retries: dict[str, float]
     """By class of the error."""
     cache_hits: float
@@ -87,6 +89,7 @@ def figures(tx: Transaction) -> Figures:
         queue_age={queue: max(0.0, tx.now - oldest[queue]) if queue in oldest else 0.0 for queue in queues},
         workers={queue: served[queue] for queue in queues},
         step_seconds=_durations(sums.get("step_seconds", {})),
+        worker_calls=_durations(sums.get("worker_calls", {})),
         step_retries={labels[0]: value for labels, value in sums.get("step_retries", {}).items()},
         firings={outcome: sums.get("firings", {}).get((outcome,), 0.0) for outcome in ("fired", "skipped")},
         firing_lateness=_durations(sums.get("firing_lateness", {})),

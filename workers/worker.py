@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from celery.exceptions import SecurityWarning
@@ -19,9 +20,11 @@ from burnish.local import tpu
 from burnish.settings import Settings
 from storage import workers as worker_rows
 from storage.blobs import open_store
+from storage.counters import Tally
 from storage.database import Database
 from storage.doorbell import Doorbell
 from storage.ids import new_id
+from storage.timed_blobs import timed
 from workers.app import make_app
 from workers.environment import Environment
 from workers.host_lock import HostLock, default_folder
@@ -62,6 +65,8 @@ def run_worker(
     worker_id = new_id("wrk")
     database = Database(settings.database_url)
     database.migrate()
+    tally = Tally()
+    database.observe(partial(tally.observe, "worker_calls", "sql"))
     doorbell = Doorbell(settings.broker_url)
     zygote = Zygote(table, preload)
     scratch = Scratch(settings.data / "scratch", worker_id)
@@ -70,14 +75,14 @@ def run_worker(
         settings=settings,
         worker_id=worker_id,
         database=database,
-        blobs=open_store(settings.blobs_url),
+        blobs=timed(open_store(settings.blobs_url), partial(tally.observe, "worker_calls")),
         doorbell=doorbell,
         zygote=zygote,
         keys=keys,
         scratch=scratch,
         host=HostLock(default_folder()),
     )
-    presence = _Presence(database, worker_id, settings, environment)
+    presence = _Presence(database, worker_id, settings, environment, tally)
     planner = PlanConsumer(settings.broker_url, settings.queues, runner.plan)
     app = make_app(settings.broker_url, runner, settings.queues)
 
@@ -141,9 +146,12 @@ def _look() -> None:
 
 
 class _Presence:
-    """Announces the worker, beats every ten seconds, and says goodbye."""
+    """Announces the worker, beats every ten seconds, and says goodbye. With each goes what was measured since."""
 
-    def __init__(self, database: Database, worker_id: str, settings: Settings, environment: Environment) -> None:
+    def __init__(
+        self, database: Database, worker_id: str, settings: Settings, environment: Environment, tally: Tally
+    ) -> None:
+        self._tally = tally
         self._database, self._id = database, worker_id
         self._settings, self._environment = settings, environment
         self._ended = threading.Event()
@@ -157,7 +165,7 @@ class _Presence:
         self._ended.set()
         self._thread.join(5.0)
         try:
-            with self._database.begin() as tx:
+            with self._tally.writing(self._database.begin()) as tx:
                 worker_rows.gone(tx, self._id)
         except BurnishError as error:
             logger.warning("Could not say goodbye: %s", error)  # the row goes stale by itself
@@ -165,7 +173,7 @@ class _Presence:
     def _run(self) -> None:
         while not self._ended.wait(_BEAT):
             try:
-                with self._database.begin() as tx:
+                with self._tally.writing(self._database.begin()) as tx:
                     known = worker_rows.beat(tx, self._id)
                 if not known:
                     self._announce()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+
 from sqlalchemy import select
 
+from storage.figures import figures
 from storage.tables import computations
 from tests.acceptance.service import QUANTIZE, Service, until
 from workers.variants import AS_IS
 
 
 def test_a_job_runs_from_its_submission_to_its_verdict(anywhere: Service) -> None:
-    anywhere.start_worker()
+    worker = anywhere.start_worker()
     anywhere.start_tick()
     job = anywhere.ended(anywhere.submit({}).id)
     assert job.state == "succeeded", anywhere.story(job.id)
@@ -20,6 +23,12 @@ def test_a_job_runs_from_its_submission_to_its_verdict(anywhere: Service) -> Non
     }  # fmt: skip
     assert {step.state for step in anywhere.steps(job.id).values()} == {"done"}
     assert not list((anywhere.settings.data / "scratch").glob("wrk_*/*-1"))
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    with anywhere.database.read() as tx:
+        calls = figures(tx).worker_calls
+    assert {"sql", "fetch", "put_file"} <= calls.keys()
+    assert calls["sql"].seconds > 0
 
 
 def test_an_identical_job_is_all_hits_and_ends_in_a_moment(anywhere: Service) -> None:

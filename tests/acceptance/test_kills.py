@@ -50,7 +50,7 @@ def test_a_step_that_jobs_share_is_taken_over_for_all_of_them_when_its_worker_is
     killed.kill()
     anywhere.start_worker(name="heir")
     for job in jobs:
-        assert anywhere.ended(job.id).state == "succeeded"
+        assert anywhere.ended(job.id, 120.0).state == "succeeded"
         assert _ends(anywhere, job.id) == ["job.succeeded"]
         assert anywhere.steps(job.id)["quantize"].attempt == 2
         told = [event.data.get("attempt") for event in anywhere.events(job.id) if event.kind == "step.done"]

@@ -82,6 +82,30 @@ def test_seconds_go_into_the_bucket_of_their_operation(scene: Scene) -> None:
     assert sums(scene)["step_seconds"] == {("capture", bucket): 1, ("capture", "sum"): 2.0}
 
 
+def test_what_a_process_observed_is_written_with_its_next_transaction(scene: Scene) -> None:
+    tally = counters.Tally()
+    for seconds in (0.01, 0.2, 0.2):
+        tally.observe("worker_calls", "sql", seconds)
+    with tally.writing(scene.database.begin()):
+        pass
+    assert sums(scene)["worker_calls"] == {("sql", "0"): 1, ("sql", "1"): 2, ("sql", "sum"): pytest.approx(0.41)}
+    with tally.writing(scene.database.begin()):
+        pass
+    assert sums(scene)["worker_calls"]["sql", "1"] == 2
+
+
+def test_what_could_not_be_written_is_kept_for_the_next_transaction(scene: Scene) -> None:
+    tally = counters.Tally()
+    tally.observe("worker_calls", "fetch", 20.0)
+    with pytest.raises(InternalError), tally.writing(scene.database.begin()):
+        raise InternalError("It broke.", cure="Mend it.")
+    assert "worker_calls" not in sums(scene)
+    tally.observe("worker_calls", "fetch", 20.0)
+    with tally.writing(scene.database.begin()):
+        pass
+    assert sums(scene)["worker_calls"]["fetch", "sum"] == 40.0
+
+
 def test_retries_are_counted_by_the_class_of_their_error(scene: Scene) -> None:
     _, attempt = scene.leased()
     scene.fail(attempt, retry_in=0.0)

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
 from storage import computations, deliveries, firing, firings, outbox, schedules, tables, webhooks
+from storage.counters import Tally
 from storage.deliveries import Answer
 from storage.firing import Cause
 from tests.api.place import Place
@@ -172,6 +173,17 @@ def test_store_and_sql_are_timed(place: Place, model_bytes: bytes) -> None:
     found = figures(place)
     assert found["burnish_store_seconds_count", frozenset({"put"})] == 2
     assert found["burnish_sql_seconds_count", frozenset()] > 2
+
+
+def test_calls_of_workers_are_served(place: Place) -> None:
+    tally = Tally()
+    tally.observe("worker_calls", "fetch", 2.0)
+    with tally.writing(place.database.begin()):
+        pass
+    found = figures(place)
+    assert found["burnish_worker_call_seconds_bucket", frozenset({"fetch", "1.0"})] == 0
+    assert found["burnish_worker_call_seconds_bucket", frozenset({"fetch", "2.5"})] == 1
+    assert found["burnish_worker_call_seconds_sum", frozenset({"fetch"})] == 2.0
 
 
 def test_without_sql_the_rest_is_served_and_says_so(place: Place, model_bytes: bytes) -> None:
