@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 from burnish.errors import InternalError
 from burnish.passes import Quantize
 from burnish.results import LayerTreatment
+from workers.graphs.rounded_forms import find_rounded
 from workers.isa import isa, saturates_int8
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.mixed_bits import Choice, Weighed, choose_bits
@@ -23,7 +24,7 @@ from workers.passes.quantize_weights import quantize_weights
 __all__ = ["QuantizePass"]
 
 _FORMS = torch.ops.quantized_decomposed
-_HALVES = ("bfloat16", "float16")
+_HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class QuantizePass(Pass[Quantize]):
@@ -49,7 +50,7 @@ class QuantizePass(Pass[Quantize]):
     def requires(self, program: ExportedProgram, settings: Quantize) -> Sequence[str]:
         module = program.module(check_guards=False)
         assert isinstance(module, GraphModule)
-        if _is_quantized(module):
+        if _already(module):
             return []
         if settings.weights in _HALVES:
             return half_reasons(module, settings)
@@ -68,8 +69,7 @@ class QuantizePass(Pass[Quantize]):
     def apply(self, program: ExportedProgram, settings: Quantize, context: PassContext) -> Applied:
         module = program.module(check_guards=False)
         assert isinstance(module, GraphModule)
-        if (unfit := self.requires(program, settings)) or _is_quantized(module):
-            why = " ".join(unfit) or "The model is quantized already, and stays as it is."
+        if why := " ".join(self.requires(program, settings)) or _already(module):
             return Applied(program, changed=False, reason=why)
         layers = find_layers(module)
         if settings.weights in _HALVES:
@@ -153,13 +153,22 @@ def _reason(layer: Layer, settings: Quantize) -> str | None:
     return static_reason(layer) if _is_static(layer, settings) else layer.reason
 
 
-def _is_quantized(module: GraphModule) -> bool:
-    """True if the pass has been here: it leaves integers, few-bit floats or half-precision weights."""
-    small = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.int8)
-    return any(
-        node.op == "get_attr" and isinstance(value := node.meta.get("val"), torch.Tensor) and value.dtype in small
-        for node in module.graph.nodes
-    )
+def _already(module: GraphModule) -> str | None:
+    """In a sentence, that the pass has been here; `None` if not.
+
+    It leaves operators of `quantized_decomposed`, few-bit floats, or half precision with no float32 layer beside it. A
+    layer in half precision among others in float32, or a stored tensor of integers, is the model's own.
+    """
+    if any(getattr(node.target, "namespace", None) == "quantized_decomposed" for node in module.graph.nodes):
+        return "The model is quantized already, and stays as it is."
+    if find_rounded(module):
+        return "The model is quantized already, and stays as it is."
+    stored = (node.meta.get("val") for node in module.graph.nodes if node.op == "get_attr")
+    halves = (each.dtype for each in stored if isinstance(each, torch.Tensor) and each.dtype in _HALVES.values())
+    half = next(halves, None)
+    if half is None or any(layer.reason is None for layer in find_layers(module)):
+        return None
+    return f"The model's weights are {half} already, and it stays as it is.".replace("torch.", "")
 
 
 def _figures(

@@ -101,7 +101,7 @@ def _why_not(node: Node, kind: Kind) -> str | None:
         if not isinstance(weight, Node) or weight.op != "get_attr":
             return "its weights are computed, not stored"
         if weight.meta["val"].dtype is not torch.float32:
-            return f"its weights are {weight.meta['val'].dtype}, and only float32 is quantized".replace("torch.", "")
+            return f"its weights are {weight.meta['val'].dtype}, not float32".replace("torch.", "")
         for user in weight.users:
             if _kind(user) in (None, "other") or weight not in _candidates(user):
                 return f"its weights are also read by `{user.name}`, which computes with them"

@@ -88,7 +88,7 @@ def _call_reason(node: Node) -> str | None:
     if not isinstance(weight, Node) or weight.op != "get_attr" or not isinstance(source, Node):
         return "its weights are computed, not stored"
     if weight.meta["val"].dtype is not torch.float32 or source.meta["val"].dtype is not torch.float32:
-        return f"its weights are {weight.meta['val'].dtype}, and only float32 is quantized".replace("torch.", "")
+        return f"its weights are {weight.meta['val'].dtype}, not float32".replace("torch.", "")
     return None
 
 
