@@ -43,6 +43,14 @@ class PlanConsumer(ConsumerMixin):
         queues = [Queue(name, routing_key=name) for name in self._names]  # type: ignore[no-untyped-call]  # kombu
         return [Consumer(queues, callbacks=[self._take], accept=["json"], no_ack=True)]
 
+    def on_connection_error(self, exc: Exception, interval: float) -> None:
+        """kombu's hook: one line; by itself it would log a traceback each time."""
+        logger.warning(
+            "No jobs can be planned: the broker does not answer (BURNISH_BROKER_URL): %s. Next try in %.0f s",
+            exc,
+            interval,
+        )
+
     def _take(self, body: Any, message: Any) -> None:
         if message.headers.get("task") != PLAN:
             logger.warning("A message on the plan queue is no plan task: %s", message.headers.get("task"))

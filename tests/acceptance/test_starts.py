@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.service import ROOT
+from tests.acceptance.service import ROOT, until
 
 PARTS = {"api": "api", "worker": "workers", "tick": "workers.tick", "migrate": "storage.migrate"}
 NOBODY = "127.0.0.1:1"
@@ -108,3 +108,20 @@ def test_a_host_of_another_machine_is_told_in_one_line(tmp_path: Path) -> None:
     assert status == 2
     assert line(said).startswith("burnish api: BURNISH_LISTEN is '192.0.2.1:8520', and one can't listen there: ")
     assert "Set it to an address of this machine" in said
+
+
+def test_a_worker_without_a_broker_waits_for_it_and_says_so_without_a_traceback(tmp_path: Path) -> None:
+    settings = {"BURNISH_DATA": str(tmp_path / "data"), "BURNISH_BROKER_URL": f"redis://:hunter2@{NOBODY}/0"}
+    log = tmp_path / "worker.log"
+    with log.open("wb") as file:
+        command = [sys.executable, "-P", "-m", "tests.acceptance.worker"]
+        environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
+        worker = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=file, stderr=file)
+    try:
+        until(lambda: "Next try in" in log.read_text() or worker.poll() is not None, 120.0, log.read_text)
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    assert "the broker does not answer (BURNISH_BROKER_URL)" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert "hunter2" not in log.read_text()
