@@ -2,7 +2,8 @@
 
     python -m benchmarks.torture [--jobs 1000] [--faults 300] [--seed N] [--where servers|embedded] [--seconds S]
 
-The same program as `tests/acceptance/test_torture.py`. Exit status 1 if a promise was broken. A run is repeated by its
+The same program as `tests/acceptance/test_torture.py`; with servers, a run of two minutes or more has one outage of the
+store of 20 to 30 s besides the short ones. Exit status 1 if a promise was broken. A run is repeated by its
 seed and its numbers, which it prints first.
 """
 
