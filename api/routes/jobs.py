@@ -17,6 +17,7 @@ from api.paging import PageQuery, page
 from api.replies import reply, unchanged
 from api.services import services
 from api.submission import check, job_change
+from burnish.errors import BurnishError
 from burnish.resources import ArtifactList, JobResource, JobSummary, Page
 from storage import jobs
 from storage.database import Transaction
@@ -156,13 +157,22 @@ def retry_job(id: str) -> Response:
 
 
 def _act(id: str, action: Callable[[Transaction, str], Job]) -> tuple[Response, Job | None]:
-    """The answer, and the job unless the request was answered before."""
+    """The answer, and the job unless the request was answered before.
+
+    A job that can't be shown, by a fault of ours, is acted upon all the same: somebody may have to get rid of it.
+    """
     with services().database.begin() as tx:
         again = replayed(tx, body_hash(id))
         if again:
             return again, None
         job = action(tx, id)
-        return remember(tx, _accepted(whole(tx, job))), job
+        try:
+            return remember(tx, _accepted(whole(tx, job))), job
+        except BurnishError:  # of SQL, which takes back everything
+            raise
+        except Exception as error:  # noqa: BLE001 - raised behind the commit
+            fault = error
+    raise fault
 
 
 def _accepted(job: JobResource) -> Response:

@@ -88,6 +88,15 @@ def test_it_can_be_hurried_canceled_and_tried_again(place: Place) -> None:
     assert place.client.post(f"{address}/retry").json["state"] == "queued"
 
 
+def test_one_that_can_not_be_shown_at_all_is_canceled_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = odd(place)
+    place.plan(job)
+    with monkeypatch.context() as patched:
+        patched.setattr("api.routes.jobs.whole", lambda *_: {}["a fault"])
+        assert place.client.post(f"/v1/jobs/{job.id}/cancel").status_code == 500
+    assert place.client.get(f"/v1/jobs/{job.id}").json["state"] == "canceled"
+
+
 def test_one_that_runs_is_canceled_from_its_page(place: Place) -> None:
     job = odd(place)
     place.plan(job)
