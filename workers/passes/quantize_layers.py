@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
 import torch
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from burnish.passes import Quantize
@@ -99,13 +101,32 @@ def _why_not(node: Node, kind: Kind) -> str | None:
         return _OTHERS[node.target]
     for weight in _candidates(node):
         if not isinstance(weight, Node) or weight.op != "get_attr":
-            return "its weights are computed, not stored"
+            return _why_not_stored(weight)
         if weight.meta["val"].dtype is not torch.float32:
             return f"its weights are {weight.meta['val'].dtype}, not float32".replace("torch.", "")
         for user in weight.users:
             if _kind(user) in (None, "other") or weight not in _candidates(user):
                 return f"its weights are also read by `{user.name}`, which computes with them"
     return None
+
+
+def _why_not_stored(weight: object) -> str:
+    """What a weight is that is no stored tensor, and what makes it one."""
+    behind: list[Node] = [weight] if isinstance(weight, Node) else []
+    for node in behind:
+        behind += [source for source in node.all_input_nodes if source not in behind]
+    if any(node.op == "placeholder" for node in behind):
+        return "its weights are computed from an input"
+    if all(node.op == "get_attr" or _only_views(node) for node in behind):
+        return "its weights are a view of a stored tensor, not stored themselves"
+    return (
+        "its weights are computed, not stored: put `simplify` before, or `cache: {kind: constants}` where the result "
+        "takes more room than what it is made of"
+    )
+
+
+def _only_views(node: Node) -> bool:
+    return node.target is operator.getitem or (isinstance(node.target, OpOverload) and node.target.is_view)
 
 
 def _kind(node: Node) -> Kind | None:

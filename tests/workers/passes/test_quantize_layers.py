@@ -11,13 +11,15 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from burnish.passes import Quantize
+from burnish.passes import Quantize, Simplify
 from tests import models
 from tests.workers.passes.quantized_kinds import OWN_WEIGHTS, calls, made
-from tests.workers.quantized import THIRD_PARTY, export, quantize, sqnr
+from tests.workers.quantized import THIRD_PARTY, calibration, context, export, quantize, sqnr
 from workers.graphs.low_bit import dynamic_source, read_weight
 from workers.graphs.low_bit_floats import read_fp8, read_nf4
 from workers.passes.quantize import QuantizePass
+from workers.passes.quantize_layers import find_layers
+from workers.passes.simplify import SimplifyPass
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in (*THIRD_PARTY, OWN_WEIGHTS)]
 
@@ -122,6 +124,29 @@ def test_a_weight_that_something_else_reads_is_left_alone() -> None:
     assert [layer.treatment for layer in layers] == ["left alone", "left alone", "int4"]
     assert "also read by `mul`" in layers[0].reason
     assert "computed, not stored" in layers[1].reason
+
+
+class Unstored(nn.Module):
+    """Weights of weight norm, a slice of a table, and weights that an input makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(16, 16))
+        self.table = nn.Parameter(torch.randn(32, 16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sliced = nn.functional.linear(self.normed(x), self.table.chunk(2)[0])
+        return nn.functional.linear(sliced, x[:1].expand(16, 16))
+
+
+def test_weights_that_are_not_stored_name_what_would_store_them() -> None:
+    program, inputs = export(Unstored(), torch.randn(3, 16)), torch.randn(16, 16)
+    normed, sliced, given = (layer.reason for layer in find_layers(program.module(check_guards=False)))
+    assert "put `simplify` before" in str(normed)
+    assert sliced == "its weights are a view of a stored tensor, not stored themselves"
+    assert given == "its weights are computed from an input"
+    stored = SimplifyPass().apply(program, Simplify(), context(program, calibration(inputs))).program
+    assert quantize(stored, inputs, weights="int4").layers[0].treatment == "int4"
 
 
 def test_patterns_choose_other_weights_for_some_layers_and_the_first_counts() -> None:
