@@ -31,13 +31,14 @@ class Zoo:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._packages = folder / "dl"
-        self._packages.mkdir(parents=True, exist_ok=True)
+        self._packages, self._unpacked = folder / "dl", folder / "unpacked"
+        for place in (self._packages, self._unpacked):  # `dpkg -x` makes no folder but the last
+            place.mkdir(parents=True, exist_ok=True)
 
     def wheel(self, package: str) -> Path:
         """A wheel of PyPI (`name==version`) without its dependencies, unpacked; nothing of it is imported."""
         name = package.partition("==")[0].replace("-", "_")
-        place = self.folder / "unpacked" / name
+        place = self._unpacked / name
         if not place.exists():
             archive = self._package(f"{name}-*.whl", self._pip(package, "--only-binary"))
             with zipfile.ZipFile(archive) as opened:
@@ -51,7 +52,7 @@ class Zoo:
 
     def tarball(self, package: str, filename: str) -> Path:
         """A package of npm, unpacked."""
-        place = self.folder / "unpacked" / Path(filename).stem
+        place = self._unpacked / Path(filename).stem
         if not place.exists():
             archive = self._package(filename, ["npm", "pack", "--silent", package])
             with tarfile.open(archive) as opened:
@@ -60,7 +61,7 @@ class Zoo:
 
     def debian(self, *packages: str) -> Path:
         """Packages of Debian, unpacked side by side and not installed."""
-        place = self.folder / "unpacked" / packages[0]
+        place = self._unpacked / packages[0]
         if not place.exists():
             archives = [self._package(f"{name}_*.deb", ["apt-get", "download", name]) for name in packages]
             for archive in archives:
