@@ -39,7 +39,9 @@ def read_samples(path: Path, names: Sequence[str] = ()) -> Samples:
 
 
 def _labels(targets: torch.Tensor | None) -> torch.Tensor | None:
-    """Labels of the unsigned types that torch can hold but not compute with become int64."""
+    """Labels of the unsigned types that torch can hold but not compute with become int64; NumPy has no bfloat16."""
+    if targets is not None and targets.dtype is torch.bfloat16:
+        return targets.float()
     return targets.long() if targets is not None and targets.dtype in _STORED_ONLY else targets
 
 

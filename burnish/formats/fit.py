@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from burnish.errors import Fault, InvalidDataset
+from burnish.formats.arrays import ITEM_SIZES
 from burnish.formats.layout import arrange
 from burnish.formats.tensors import DatasetSchema
 from burnish.results import Signature, TensorSpec
 
-__all__ = ["FEWEST_SAMPLES", "faults"]
+__all__ = ["FEWEST_SAMPLES", "faults", "type_faults"]
 
 FEWEST_SAMPLES = 20
 """Half of the samples calibrate, the other half judges: fewer than ten tell nothing of a drop."""
@@ -23,9 +24,26 @@ def faults(schema: DatasetSchema, signature: Signature, target_batch: int, at: s
         at: JSON pointer of the job's spec inside the request.
     """
     return [
+        *type_faults(signature, f"{at}/model"),
         *_batch_faults(schema, signature, target_batch, at),
         *_sample_faults(schema, f"{at}/dataset"),
         *_input_faults(schema, signature, f"{at}/dataset"),
+    ]
+
+
+def type_faults(signature: Signature, at: str = "") -> list[Fault]:
+    """The inputs and outputs of a type that NumPy's arrays, in which samples and results travel, don't have."""
+    return [
+        Fault(
+            where=f"{at}/{tensor.name}",
+            message=f"The model's {what} {tensor.name!r} is {tensor.dtype}, which no NumPy array can hold: samples and "
+            "results travel as such.",
+            cure=f"Export it with float32 at its ends and {tensor.dtype} between: "
+            f"`model(x.to(torch.{tensor.dtype})).float()`. Its weights stay as they are.",
+        )
+        for what, tensors in (("input", signature.inputs), ("output", signature.outputs))
+        for tensor in tensors
+        if tensor.dtype == "bfloat16" or tensor.dtype not in ITEM_SIZES
     ]
 
 

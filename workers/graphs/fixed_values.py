@@ -9,6 +9,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
+from workers.graphs.functional import writes
 from workers.graphs.low_bit import stored_tensor
 
 __all__ = ["evaluate", "fixed_nodes", "is_length_free", "mapped"]
@@ -17,12 +18,17 @@ _SIZE = torch.ops.aten.sym_size.int
 
 
 def fixed_nodes(module: GraphModule) -> set[Node]:
-    """Nodes whose value is the same for all inputs of one shape: weights, what is made of them, and sizes."""
+    """Nodes whose value is the same for all inputs of one shape: weights, what is made of them, and sizes.
+
+    What is written to is state, and no weight.
+    """
     fixed: set[Node] = set()
+    state = {node.args[0] for node in module.graph.nodes if writes(node)}
     for node in module.graph.nodes:
-        if node.op == "get_attr" or (
+        if (node.op == "get_attr" and node not in state) or (
             node.op == "call_function"
             and not _random(node)
+            and not writes(node)
             and (node.target is _SIZE or all(source in fixed for source in node.all_input_nodes))
         ):
             fixed.add(node)

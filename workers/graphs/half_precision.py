@@ -13,6 +13,7 @@ from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from workers.graphs.free_names import free_name
+from workers.graphs.functional import writes
 from workers.graphs.low_bit import constant_node, stored_tensor
 from workers.graphs.type_checks import drop_type_checks
 
@@ -72,6 +73,8 @@ class _Rewriting:
         self.casts: dict[tuple[Node, torch.dtype], Node] = {}
         self.wanted = {node: _dtype(node) for node in module.graph.nodes}
         """Types before the rewrite."""
+        self.state = {node.args[0] for node in module.graph.nodes if writes(node)}
+        """What the program writes to, which is read from where it is written."""
 
     def visit(self, node: Node) -> None:
         if node.op == "placeholder" and _dtype(node) is torch.float32:
@@ -79,7 +82,7 @@ class _Rewriting:
             self._cast(node, self.dtype)
         elif node.op == "output":
             node.args = map_arg(node.args, lambda each: self._cast(each, self.wanted[each]))
-        elif node.op == "call_function":
+        elif node.op == "call_function" and not writes(node):
             self._visit_call(node)
 
     def _visit_call(self, node: Node) -> None:
@@ -122,7 +125,7 @@ class _Rewriting:
         return self.casts[node, dtype]
 
     def _new(self, node: Node, dtype: torch.dtype) -> Node:
-        if node.op == "get_attr" and dtype is self.dtype:
+        if node.op == "get_attr" and node not in self.state and dtype is self.dtype:
             name = free_name(self.module, f"{node.target}_{str(dtype).removeprefix('torch.')}")
             made = constant_node(self.module, node, name, stored_tensor(self.module, node).detach().to(dtype))
             made.meta["val"] = self._in_half(node.meta["val"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,11 @@ from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 from torch.utils._pytree import tree_unflatten
 
-__all__ = ["dimensions", "drop_unused_state", "reexport", "user_inputs"]
+from burnish.errors import BurnishError, UnsupportedModel
+
+__all__ = ["dimensions", "drop_unused_state", "exported_again", "reexport", "user_inputs"]
+
+_CURE = "Leave this pass out, and report the model with the recipe: the pass should have told why it can't treat it."
 
 
 def user_inputs(program: ExportedProgram) -> list[torch.Tensor]:
@@ -30,20 +35,45 @@ def dimensions(value: torch.Tensor) -> tuple[int | torch.SymInt, ...]:
     return tuple(value.shape)
 
 
-def reexport(module: GraphModule, like: ExportedProgram, example: Sequence[torch.Tensor]) -> ExportedProgram:
+@contextmanager
+def exported_again(cure: str) -> Iterator[None]:
+    """A block in which torch traces a graph that was edited, or edits one itself.
+
+    Raises:
+        UnsupportedModel: it can't, in its own words.
+    """
+    try:
+        yield
+    except (BurnishError, MemoryError):
+        raise
+    # A boundary: torch reports what it can't trace by whatever exception it runs into.
+    except Exception as error:
+        raise UnsupportedModel(
+            f"torch {torch.__version__} can't trace the rewritten program: {type(error).__name__}: {str(error)[:500]}",
+            cure=cure,
+        ) from error
+
+
+def reexport(
+    module: GraphModule, like: ExportedProgram, example: Sequence[torch.Tensor], *, cure: str = _CURE
+) -> ExportedProgram:
     """Exports `module`, an edited copy of `like.module()`, with the dynamic dimensions of `like`.
 
     Args:
-        module: loses the parameters and buffers that its graph does not read.
+        module: loses the parameters and buffers that its graph does not read; it is compiled again.
         example: one tensor per input of the program; dynamic dimensions have at least 2 elements where they may,
             since `torch.export` takes 0 and 1 for constants.
+        cure: what to do if torch refuses.
+
+    Raises:
+        UnsupportedModel: torch can't trace it, or only for fewer sizes than those of `like`.
     """
     drop_unused_state(module)
     structure = like.call_spec.in_spec
     args, kwargs = tree_unflatten(list(example), structure)
     shapes, named_shapes = tree_unflatten(_dynamic_shapes(like), structure)
     names = list(inspect.signature(module.forward).parameters)
-    with torch.no_grad():
+    with exported_again(cure), torch.no_grad():
         return torch.export.export(
             module, tuple(args), kwargs, dynamic_shapes={**dict(zip(names, shapes, strict=False)), **named_shapes}
         )
@@ -77,8 +107,12 @@ def _finite(bound: Any) -> int | None:
 
 
 def drop_unused_state(module: GraphModule) -> None:
-    """Deletes parameters and buffers that no node reads, so that they don't travel in the program's file."""
-    used = {node.target for node in module.graph.nodes if node.op == "get_attr" and node.users}
+    """Deletes parameters and buffers that no call reads, so that they don't travel in the program's file."""
+    for node in module.graph.find_nodes(op="get_attr"):
+        if not node.users:
+            module.graph.erase_node(node)  # such as a batch norm's count of batches
+    module.recompile()
+    used = {node.target for node in module.graph.find_nodes(op="get_attr")}
     for name in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
         if name not in used:
             owner, _, attribute = name.rpartition(".")

@@ -9,6 +9,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from workers.graphs.calls import arguments
+from workers.graphs.functional import writes
 
 __all__ = ["merge_repeated", "remove_idle"]
 
@@ -40,12 +41,12 @@ def _is_pure(node: Node) -> bool:
     target = node.target
     if node.op == "get_attr" or not isinstance(target, torch._ops.OpOverload):
         return True
-    return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
+    return torch.Tag.nondeterministic_seeded not in target.tags
 
 
 def _written(node: Node) -> Iterator[Node]:
     """The nodes that a call writes to, and the call itself, whose value is the same memory."""
-    if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+    if writes(node):
         yield node
         yield from node.all_input_nodes
 

@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 from burnish.passes import Cache
 from burnish.results import LayerTreatment
 from workers.graphs.fixed_values import evaluate, fixed_nodes
+from workers.graphs.free_names import free_name
 from workers.graphs.reexport import reexport
 from workers.passes.base import Applied, PassContext
 from workers.programs import batch_range, example_inputs
@@ -117,7 +118,7 @@ def _bytes(value: torch.Tensor) -> int:
 
 
 def _store(module: GraphModule, root: Node, value: torch.Tensor, count: int, more: int) -> LayerTreatment:
-    name = f"{root.name}_precomputed"
+    name = free_name(module, f"{root.name}_precomputed")
     module.register_buffer(name, value)
     with module.graph.inserting_before(root):
         stored = module.graph.get_attr(name)

@@ -47,20 +47,21 @@ class ApplyPass(Step):
             raise UnsupportedModel(" ".join(reasons), cure=_cure(settings.name, reasons), where=settings.name)
         original = load_program(context.inputs["original"])
         profile, student = context.inputs.get("profile"), context.inputs.get("student")
-        applied = self.runner.apply(
-            program,
-            settings,
-            PassContext(
-                original=original,
-                calibration=read_samples(context.inputs["calibration"]),
-                seed=context.seed,
-                max_batch=batch_range(original)[1],
-                progress=context.progress,
-                profile=None if profile is None else Profile.read(profile),
-                student=None if student is None else load_program(student),
-                checkpoint=context.checkpoint,
-            ),
+        given = PassContext(
+            original=original,
+            calibration=read_samples(context.inputs["calibration"]),
+            seed=context.seed,
+            max_batch=batch_range(original)[1],
+            progress=context.progress,
+            profile=None if profile is None else Profile.read(profile),
+            student=None if student is None else load_program(student),
+            checkpoint=context.checkpoint,
         )
+        try:
+            applied = self.runner.apply(program, settings, given)
+        except UnsupportedModel as error:
+            error.where = error.where or settings.name
+            raise
         _check_signature(settings.name, program, applied)
         path = context.folder / "program.pt2"
         save_program(applied.program, path)

@@ -88,3 +88,14 @@ def test_all_faults_are_listed_at_once_below_the_pointer_given() -> None:
         "/jobs/0/dataset/inputs",
         "/jobs/0/dataset/inputs",
     ]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "complex32"])
+def test_ends_of_a_type_that_no_array_has_are_faults_with_the_cure(dtype: str) -> None:
+    wanted = Signature(
+        inputs=(spec("x", dtype, (None, 3, 8)),), outputs=(spec("y", dtype, (None, 10)),), max_batch=64, parameters=1
+    )
+    of_input, of_output, *_ = faults(schema(), wanted, 1)
+    assert (of_input.where, of_output.where) == ("/model/x", "/model/y")
+    assert dtype in of_input.message
+    assert ".float()" in of_output.cure

@@ -75,6 +75,16 @@ def test_the_account_is_reported_with_the_size_of_the_result(inputs: dict[str, P
     torch.testing.assert_close(again, models.module("mlp")(*x))
 
 
+def test_a_refusal_of_the_pass_itself_names_the_pass(inputs: dict[str, Path], tmp_path: Path) -> None:
+    class Refusing(Doing):
+        def apply(self, program: ExportedProgram, settings: Prune, context: PassContext) -> Applied:
+            raise UnsupportedModel("torch can't trace the rewritten program.", cure="Leave this pass out.")
+
+    with pytest.raises(UnsupportedModel) as refused:
+        ApplyPass(Refusing()).run(context(tmp_path / "work", inputs, SETTINGS))
+    assert refused.value.where == "prune"
+
+
 def test_what_changes_nothing_says_why_whatever_it_tells_of_layers() -> None:
     program = models.program("mlp")
 

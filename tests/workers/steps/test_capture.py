@@ -117,3 +117,60 @@ def test_a_model_that_fails_when_it_runs_is_refused_with_torchs_words(tmp_path: 
     path = exported(Strict(), tmp_path / "m.pt2", torch.zeros(4, 3))
     with pytest.raises(UnsupportedModel, match="too small"):
         captured(path, tmp_path)
+
+
+def test_what_is_written_in_place_is_so_no_more_and_inputs_stay_as_they_were(tmp_path: Path) -> None:
+    class Masked(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x[:, 1:].mul_(2)
+            mask = torch.zeros(3)
+            mask[2:] = 5
+            return torch.relu_(x + mask)
+
+    path = exported(Masked(), tmp_path / "m.pt2", torch.zeros(4, 3), shapes=({0: Dim("batch", min=1, max=8)},))
+    module = load_program(captured(path, tmp_path).outputs["program"]).module()
+    assert not any(name.endswith("_") for name in captured_operators(module))
+    x = torch.randn(5, 3)
+    before = x.clone()
+    given = module(x)
+    assert torch.equal(x, before)
+    assert torch.equal(given, Masked()(x.clone()))
+
+
+def captured_operators(module: nn.Module) -> list[str]:
+    assert isinstance(module, torch.fx.GraphModule)
+    targets = [node.target for node in module.graph.nodes]
+    return [target._schema.name for target in targets if isinstance(target, torch._ops.OpOverload)]
+
+
+def test_writes_that_cant_be_taken_out_are_refused(tmp_path: Path) -> None:
+    class Hidden(nn.Module):
+        """`meshgrid` gives views, which its schema does not tell."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x * 2
+            (view,) = torch.meshgrid(y, indexing="ij")
+            return view.add_(1) * y
+
+    with pytest.raises(UnsupportedModel, match="writes in place") as refused:
+        captured(exported(Hidden(), tmp_path / "m.pt2", torch.zeros(4)), tmp_path)
+    assert "Export it again" in refused.value.cure
+
+
+def test_bfloat16_at_the_ends_is_refused_with_the_cure_and_inside_it_is_not(tmp_path: Path) -> None:
+    half = nn.Linear(3, 2).bfloat16()
+    path = exported(half, tmp_path / "half.pt2", torch.zeros(4, 3, dtype=torch.bfloat16))
+    with pytest.raises(UnsupportedModel, match="is bfloat16, which no NumPy array") as refused:
+        captured(path, tmp_path)
+    assert "model(x.to(torch.bfloat16)).float()" in refused.value.cure
+
+    class Widened(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = half
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x.to(torch.bfloat16)).float()  # type: ignore[no-any-return]
+
+    (tmp_path / "out").rmdir()
+    assert captured(exported(Widened(), tmp_path / "m.pt2", torch.zeros(4, 3)), tmp_path).outputs

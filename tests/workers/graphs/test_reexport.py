@@ -1,0 +1,45 @@
+"""A graph that torch can't export again is a refusal in torch's words, never a crash."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.fx import GraphModule, Node
+
+from burnish.errors import UnsupportedModel
+from tests import models
+from tests.workers.graphs.test_low_bit import editable
+from workers.graphs.reexport import reexport
+
+aten = torch.ops.aten
+
+
+def first_linear(module: GraphModule) -> Node:
+    found: Node = next(node for node in module.graph.nodes if node.target is aten.linear.default)
+    return found
+
+
+def test_a_graph_that_fixes_the_batch_is_refused_with_the_cure() -> None:
+    program = models.program("mlp")
+    module = editable(program)
+    linear = first_linear(module)
+    with module.graph.inserting_before(linear):
+        fixed = module.graph.call_function(aten.view.default, (linear.args[0], [4, 20]))
+    linear.replace_input_with(linear.args[0], fixed)  # type: ignore[arg-type]
+    module.recompile()
+    with pytest.raises(UnsupportedModel, match="Constraints violated") as refused:
+        reexport(module, program, models.example("mlp", 4))
+    assert "Leave this pass out" in refused.value.cure
+
+
+def test_a_graph_whose_types_do_not_fit_is_refused_with_the_cure_that_was_given() -> None:
+    program = models.program("mlp")
+    module = editable(program)
+    linear = first_linear(module)
+    with module.graph.inserting_before(linear):
+        half = module.graph.call_function(aten.to.dtype, (linear.args[0], torch.float16))
+    linear.replace_input_with(linear.args[0], half)  # type: ignore[arg-type]
+    module.recompile()
+    with pytest.raises(UnsupportedModel, match="RuntimeError") as refused:
+        reexport(module, program, models.example("mlp", 4), cure="Do something else.")
+    assert refused.value.cure == "Do something else."
