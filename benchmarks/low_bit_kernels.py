@@ -6,10 +6,10 @@
 Each model (random weights, which change no latency) is lowered in float32 by Inductor, and with weights of 4 and 2 bits
 in groups of 64 and rounded inputs by Inductor (our kernels inside its package) and by ONNX Runtime (`MatMulNBits`; its
 LSTM computes in 8 bits, its GRU of this size and its narrower convolutions in float). Convolutions that our package
-would compute in float, since they are small, get the kernel with `--all-sizes`: the sizes in
-`workers/graphs/inductor_low_bit_convolutions.py` rest on that. All of them are measured in one run of the protocol, in
-turn, each in its own process. Printed per contender: the size of its file, the median of a call with its 95 % interval,
-and the ratio over float32 with its. Run it on an idle host.
+would compute in float, since they are small (`workers/graphs/inductor_low_bit_convolutions.py`), get the kernel with
+`--all-sizes`. All of them are measured in one run of the protocol, in turn, each in its own process. Printed per
+contender: the size of its file, the median of a call with its 95 % interval, and the ratio over float32 with its. Run
+it on an idle host.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 1. A convolution is treated if any other layer of the program rounds its input: the form of weights has no rounding for
    the input of a convolution, which has no rows. Each sample is then rounded with one range for all of it.
-2. It is treated where the kernel is faster than a float convolution, as measured by `benchmarks/low_bit_kernels.py`:
-   from `FEWEST_OUTPUTS` and `FEWEST_COLUMNS` on. Rounding and copying patches cost the same however many outputs read
-   them, and rounding weighs more where each input is read by one position of the kernel alone.
+2. It is treated where the kernel takes less processor time than oneDNN's float convolution (figures stand in
+   `docs/backends/inductor.md`): from `FEWEST_OUTPUTS` and `FEWEST_COLUMNS` on. Rounding and copying patches cost the
+   same however many outputs read them, and rounding weighs more where each input is read by one position of the kernel
+   alone.
 3. Those with groups, over three dimensions, and without a batch are left alone.
 """
 
