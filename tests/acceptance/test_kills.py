@@ -8,6 +8,7 @@ import time
 from functools import partial
 from typing import Any
 
+from burnish.errors import Unavailable
 from storage import checkpoints
 from tests.acceptance.service import Service, until
 from workers.process_tree import descendants
@@ -26,6 +27,21 @@ def _running(service: Service, job_id: str, step: str) -> int:
     pid = service.pid(job_id, step=step)
     assert pid is not None
     return pid
+
+
+def _freeze(service: Service, worker: int) -> list[int]:
+    """Stops a worker and all below it, and gives their ids. Not in a transaction that writes: on SQLite nobody else
+    could write then, before it goes on."""
+    while True:
+        everything = descendants(worker)
+        for pid in everything:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with service.database.begin():
+                return everything
+        except Unavailable:
+            for pid in reversed(everything):
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_the_steps_of_a_killed_worker_are_run_by_another(anywhere: Service) -> None:
@@ -62,9 +78,7 @@ def test_a_frozen_worker_loses_its_step_and_writes_nothing_later(anywhere: Servi
     anywhere.start_tick()
     job = anywhere.submit(SLOW)
     _running(anywhere, job.id, "quantize")
-    everything = descendants(frozen.pid)
-    for pid in everything:
-        os.kill(pid, signal.SIGSTOP)
+    everything = _freeze(anywhere, frozen.pid)
     anywhere.start_worker(name="heir")
     until(lambda: anywhere.steps(job.id)["quantize"].attempt == 2, story=lambda: anywhere.story(job.id))
     for pid in reversed(everything):
