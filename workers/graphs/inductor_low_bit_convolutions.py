@@ -50,7 +50,7 @@ def convolution_refusal(node: Node, weight: LowBitWeight, dynamic: bool) -> str 
     if fewest is None:
         return f"no kernel for {name} without AVX2"
     if weight.shape[0] < fewest[prod(weight.shape[2:]) == 1] or weight.columns_used < FEWEST_COLUMNS:
-        return f"{name} of this size is faster in float"
+        return f"{name} of this size gains too little"
     return None
 
 

@@ -129,7 +129,7 @@ def test_the_codes_lie_in_the_package_in_their_bits(mixed: tuple[ExportedProgram
 def test_layers_and_how_they_compute_are_named(mixed: tuple[ExportedProgram, Lowered]) -> None:
     _, lowered = mixed
     assert "Computed in 4 bits, inputs int8 per row: left, right, head." in lowered.notes
-    assert "Widened to float32 (conv1d of this size is faster in float): conv." in lowered.notes
+    assert "Widened to float32 (conv1d of this size gains too little): conv." in lowered.notes
 
 
 def test_no_path_of_this_machine_is_in_the_package(mixed: tuple[ExportedProgram, Lowered]) -> None:
@@ -223,7 +223,7 @@ def test_convolutions_that_stay_in_float_are_named_with_the_reason(
     convolutions: tuple[ExportedProgram, Lowered],
 ) -> None:
     notes = convolutions[1].notes
-    assert "Widened to float32 (conv2d of this size is faster in float): stem, point." in notes
+    assert "Widened to float32 (conv2d of this size gains too little): stem, point." in notes
     assert "Widened to float32 (no kernel for conv2d with groups): depth." in notes
 
 
@@ -232,11 +232,11 @@ def test_convolutions_that_stay_in_float_are_named_with_the_reason(
     [
         (("avx2", "avx512_vnni"), 1, "computed in 4 bits, inputs int8 per sample"),
         (("avx2",), 3, "computed in 4 bits, inputs int8 per sample"),
-        (("avx2",), 1, "widened to float32 (conv1d of this size is faster in float)"),
+        (("avx2",), 1, "widened to float32 (conv1d of this size gains too little)"),
         (("asimd",), 3, "widened to float32 (no kernel for conv1d without AVX2)"),
     ],
 )
-def test_a_convolution_has_a_kernel_where_that_is_faster_than_float(
+def test_a_convolution_has_a_kernel_where_that_pays(
     monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], kernel: int, way: str
 ) -> None:
     monkeypatch.setattr(inductor_low_bit_convolutions, "isa", lambda: flags)
