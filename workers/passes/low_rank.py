@@ -15,7 +15,7 @@ from torch.fx import GraphModule, Node
 
 from burnish.passes import LowRank
 from burnish.results import LayerTreatment
-from workers.graphs.calls import arguments
+from workers.graphs.calls import arguments, operator_name
 from workers.graphs.int8_annotations import LINEARS
 from workers.graphs.reexport import reexport
 from workers.graphs.weighted_layers import attribute
@@ -46,14 +46,14 @@ class LowRankPass(Pass[LowRank]):
     def requires(self, program: ExportedProgram, settings: LowRank) -> Sequence[str]:
         module = program.module(check_guards=False)
         assert isinstance(module, GraphModule)
-        if any(_why_not(layer) is None for layer in find_layers(module)):
+        if any(_why_not(layer) is None for layer in find_layers(module, by_weight=True)):
             return ()
         return ["The model has no linear or convolution layer with weights of its own. Leave `low_rank` out."]
 
     def apply(self, program: ExportedProgram, settings: LowRank, context: PassContext) -> Applied:
         module = copy.deepcopy(program.module(check_guards=False))
         assert isinstance(module, GraphModule)
-        layers = find_layers(module)
+        layers = find_layers(module, by_weight=True)
         wanted = [layer for layer in layers if _why_not(layer) is None and _ratio(layer, settings) > 0]
         told = {
             layer.name: LayerTreatment(
@@ -99,6 +99,8 @@ class _Split:
 
 
 def _why_not(layer: Layer) -> str | None:
+    if layer.kind == "other":
+        return f"only linear layers and convolutions are factorized, and this is `{operator_name(layer.calls[0])}`"
     if layer.reason is not None or layer.kind not in ("linear", "convolution"):
         return layer.reason or f"{layer.kind} layers are not factorized"
     if len(layer.calls) > 1:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from burnish.passes import Prune
@@ -17,6 +18,7 @@ _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")
 _TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 _RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 _PRODUCTS = ("linear", "mm", "matmul", "addmm", "bmm", "baddbmm")
+_LOOKUPS = ("embedding", "embedding_bag", "index", "index_select", "gather")
 _FITTED = ("linear", "conv1d", "conv2d", "conv3d")
 """Layers that SparseGPT has a rule for here."""
 
@@ -57,12 +59,21 @@ def _reason(use: WeightedLayer, name: str, tensor: torch.Tensor, settings: Prune
     if not isinstance(tensor, torch.nn.Parameter):
         return "it is a constant of the model, not a weight"
     if use.op not in (*_PRODUCTS, *_CONVOLUTIONS, *_TRANSPOSED, *_RECURRENT):
-        return f"{use.op} multiplies nothing by it: zeros would save neither time nor, in most formats, room"
+        return _other_reason(use)
     if use.op in _RECURRENT and tensor.dim() != 2:
         return "it is a state, not a weight"
     if settings.method == "sparsegpt" and (use.op not in _FITTED or use.node.args[1] not in _readers(use, name)):
         return f"sparsegpt has no rule for {use.op}: use `method: magnitude` for it"
     return _two_of_four_reason(use, tensor) if settings.kind == "2:4" else None
+
+
+def _other_reason(use: WeightedLayer) -> str:
+    target = use.node.target
+    if use.op in _LOOKUPS:
+        return f"{use.op} multiplies nothing by it: zeros would save neither time nor, in most formats, room"
+    if isinstance(target, OpOverload) and target.is_view:
+        return f"it is read through a view ({use.op}), not by a layer itself"
+    return f"{use.op} is none of the layers that are pruned: linear, products of matrices, convolutions, recurrent ones"
 
 
 def _readers(use: WeightedLayer, name: str) -> list[Node]:

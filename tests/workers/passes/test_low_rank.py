@@ -106,6 +106,30 @@ def test_what_it_can_not_treat_is_left_alone_with_the_reason() -> None:
     assert any("grouped" in reason for reason in reasons.values())
 
 
+class Owned(nn.Module):
+    """Weights of one owner, each of a rank of its own, and a transposed convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = nn.ParameterList([of_rank(3, 16, 16), of_rank(5, 16, 16)])
+        self.up = nn.ConvTranspose1d(16, 4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for weight in self.all:
+            x = nn.functional.linear(x, weight)
+        return self.up(x[:, :, None])  # type: ignore[no-any-return]
+
+
+def test_weights_of_one_owner_are_factorized_each_by_itself() -> None:
+    program = export(Owned(), torch.randn(4, 16))
+    applied = factorize(program, torch.randn(64, 16), energy=0.999999, ratio=0.1)
+    layers = {layer.layer: layer for layer in applied.layers}
+    assert layers["all.0"].treatment == "rank 3 of 16"
+    assert layers["all.1"].treatment == "rank 5 of 16"
+    assert layers["up"].reason == "only linear layers and convolutions are factorized, and this is `conv_transpose1d`"
+    assert error(program, applied.program, torch.randn(3, 16)) < 1e-3
+
+
 def test_a_layer_too_small_for_the_vector_width_is_left_alone() -> None:
     applied = factorize(export(nn.Linear(8, 8), torch.randn(4, 8)), torch.randn(16, 8), round_to=8)
     assert not applied.changed

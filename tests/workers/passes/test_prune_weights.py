@@ -103,6 +103,15 @@ def test_a_model_without_weights_to_prune_is_refused() -> None:
     ]
 
 
+def test_what_multiplies_by_a_matrix_without_being_a_layer_is_named() -> None:
+    net = Net(lambda n, x: n.out(n.both(x.mean(1), x.mean(1))), both=nn.Bilinear(6, 6, 8), out=nn.Linear(8, 3))
+    data = torch.randn(16, 5, 6)
+    assert treatment(prune(export(net, data[:4]), data), "both") == (
+        "left alone",
+        "bilinear is none of the layers that are pruned: linear, products of matrices, convolutions, recurrent ones",
+    )
+
+
 def test_sparsegpt_is_closer_to_the_outputs_than_magnitude() -> None:
     torch.manual_seed(0)
     net = Net(lambda n, x: n.out(torch.relu(n.up(x))).mean((2, 3)),

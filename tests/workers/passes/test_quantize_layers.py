@@ -149,6 +149,34 @@ def test_weights_that_are_not_stored_name_what_would_store_them() -> None:
     assert quantize(stored, inputs, weights="int4").layers[0].treatment == "int4"
 
 
+class Unlisted(nn.Module):
+    """Stored matrices that no linear layer reads, two of them of one owner that has a linear layer's, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat, self.cell, self.mine = nn.Parameter(torch.randn(16, 16)), nn.GRUCell(16, 16), nn.ParameterList()
+        self.mine.extend([torch.randn(16, 16), torch.randn(16, 16), torch.randn(1, 16)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.cell(x @ self.flat) + self.mine[2]
+        y = torch.einsum("bi,io->bo", nn.functional.linear(y, self.mine[0]), self.mine[1])
+        return (y @ y.mT) @ y @ self.flat.mT  # type: ignore[no-any-return]
+
+
+def test_every_stored_matrix_that_is_multiplied_has_a_row_with_the_true_reason() -> None:
+    program, inputs = export(Unlisted(), torch.randn(3, 16)), torch.randn(16, 16)
+    layers = {layer.layer: layer for layer in quantize(program, inputs, weights="int4").layers}
+    assert layers.pop("mine").treatment == "int4"
+    assert "stored as (inputs, outputs)" in layers["flat"].reason
+    assert {name: layer.reason for name, layer in layers.items() if name != "flat"} == {
+        "cell": "no backend computes `gru_cell` from weights in few bits",
+        "mine.1": "no backend computes `einsum` from weights in few bits",
+        "matmul_1": "both operands are activations: it has no weights",
+        "matmul_2": "both operands are activations: it has no weights",
+        "matmul_3": "its weights are a view of a stored tensor, not stored themselves",
+    }
+
+
 def test_patterns_choose_other_weights_for_some_layers_and_the_first_counts() -> None:
     patterns = {"qkv": "float32", "up": "int2", "[du]*": "int8", "embed": "nf4", "head": "fp8"}
     applied = quantize(models.program("encoder"), *models.example("encoder", batch=8), weights="int4", layers=patterns)
