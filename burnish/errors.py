@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
 ErrorClass = Literal["user", "resource", "internal"]
-"""`user` is never retried. `resource` and `internal` are, with a growing pause, by any worker and with the same settings;
-a step that ran past its time is not."""
+"""`user` is never retried. `resource` and `internal` are, with a growing pause, by any worker and with the same
+settings; a step that ran past its time is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
