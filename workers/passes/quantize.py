@@ -16,7 +16,7 @@ from workers.graphs.rounded_forms import find_rounded
 from workers.isa import isa, saturates_int8
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.mixed_bits import Choice, Weighed, choose_bits
-from workers.passes.quantize_half import half_reasons, quantize_half
+from workers.passes.quantize_half import float32_weights, half_reasons, quantize_half
 from workers.passes.quantize_layers import Layer, find_layers, kind_for, named_kind
 from workers.passes.quantize_static import quantize_static, static_reason
 from workers.passes.quantize_weights import quantize_weights
@@ -166,7 +166,7 @@ def _already(module: GraphModule) -> str | None:
     stored = (node.meta.get("val") for node in module.graph.nodes if node.op == "get_attr")
     halves = (each.dtype for each in stored if isinstance(each, torch.Tensor) and each.dtype in _HALVES.values())
     half = next(halves, None)
-    if half is None or any(layer.reason is None for layer in find_layers(module)):
+    if half is None or any(float32_weights(module, layer) for layer in find_layers(module)):
         return None
     return f"The model's weights are {half} already, and it stays as it is.".replace("torch.", "")
 

@@ -6,7 +6,8 @@ import copy
 
 import torch
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
 from burnish.passes import Quantize
 from burnish.results import LayerTreatment
@@ -14,12 +15,13 @@ from workers.graphs.folded_norms import fold_batch_norms
 from workers.graphs.half_precision import has_submodules, make_half
 from workers.graphs.reexport import reexport
 from workers.graphs.type_checks import drop_type_checks
+from workers.graphs.weighted_layers import attribute
 from workers.passes.base import PassContext
 from workers.passes.calibration import batches
 from workers.passes.quantize_layers import Layer, find_layers, named_kind, stored
 from workers.passes.weight_forms import ratio_db
 
-__all__ = ["half_reasons", "quantize_half"]
+__all__ = ["float32_weights", "half_reasons", "quantize_half"]
 
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -31,7 +33,8 @@ def half_reasons(module: GraphModule, settings: Quantize) -> list[str]:
             f"The program has control flow (`cond`, `while_loop`), whose branches are not converted to "
             f"{settings.weights}. Use integer weights."
         ]
-    if not any(_reason(module, layer, settings) is None for layer in find_layers(module)):
+    layers = find_layers(module)
+    if not any(float32_weights(module, layer) and _kept(module, layer, settings) is None for layer in layers):
         return [
             f"The model has no layer with float32 weights that {settings.weights} would make smaller. Leave `quantize` "
             "out of the recipe."
@@ -51,33 +54,70 @@ def quantize_half(
     module = copy.deepcopy(program.module(check_guards=False))
     assert isinstance(module, GraphModule)
     fold_batch_norms(module)
-    layers = find_layers(module)
-    reasons = {layer.name: _reason(module, layer, settings) for layer in layers}
-    treated = {layer.name: _treatment(module, layer, settings) for layer in layers if reasons[layer.name] is None}
-    keep = [call for layer in layers if reasons[layer.name] is not None and layer.weights for call in layer.calls]
-    make_half(module, _TYPES[settings.weights], keep)
+    layers, dtype = find_layers(module), _TYPES[settings.weights]
+    reasons = {layer.name: why for layer in layers if (why := _kept(module, layer, settings)) is not None}
+    planned = {layer.name: _treatment(module, layer, settings) for layer in layers if layer.name not in reasons}
+    before = {layer.name for layer in layers if _computes_in(layer, dtype)}
+    make_half(module, dtype, [call for layer in layers if layer.name in reasons for call in layer.calls])
+    halved = {layer.name for layer in layers if _computes_in(layer, dtype)} - before
     context.progress(0.9, "exporting")
     made = reexport(module, program, next(batches(context.calibration, program)))
     drop_type_checks(made.graph)
-    return made, treated, {name: reason for name, reason in reasons.items() if reason is not None}
+    for layer in layers:
+        if layer.name in planned:
+            why = _why_left(layer, planned[layer.name], layer.name in halved, layer.name in before)
+            reasons |= {} if why is None else {layer.name: why}
+    return made, {name: each for name, each in planned.items() if name not in reasons}, reasons
 
 
-def _reason(module: GraphModule, layer: Layer, settings: Quantize) -> str | None:
-    if layer.kind == "other":
-        return f"it has no weights; it computes in {settings.weights}"
-    if layer.reason is not None:
-        return layer.reason
+def float32_weights(module: GraphModule, layer: Layer) -> list[Node]:
+    """The matrices that a layer reads as they are stored, whether or not they have a form in few bits."""
+    if layer.weights:
+        return list(layer.weights)
+    found = (node for call in layer.calls for node in call.all_input_nodes if node.op == "get_attr")
+    return [
+        node
+        for node in dict.fromkeys(found)
+        if isinstance(value := attribute(module, str(node.target)), torch.nn.Parameter)
+        and value.dtype is torch.float32
+        and value.dim() > 1
+    ]
+
+
+def _kept(module: GraphModule, layer: Layer, settings: Quantize) -> str | None:
+    """Why a layer is kept in float32; `None` if it is not."""
     if named_kind(layer, settings) == "float32":
         return "the settings leave it alone"
     most = torch.finfo(_TYPES[settings.weights]).max
-    if any(float(stored(module, node).abs().max()) > most for node in layer.weights):
+    if any(float(stored(module, node).abs().max()) > most for node in float32_weights(module, layer)):
         return f"a weight is beyond {most:g}, the greatest number of {settings.weights}"
     return None
 
 
+def _computes_in(layer: Layer, dtype: torch.dtype) -> bool:
+    leaves = (leaf for call in layer.calls for leaf in pytree.tree_leaves(call.meta["val"]))
+    return any(isinstance(leaf, torch.Tensor) and leaf.dtype is dtype for leaf in leaves)
+
+
+def _why_left(layer: Layer, planned: LayerTreatment, halved: bool, was_half: bool) -> str | None:
+    """Why a layer counts as left alone, of what the rewrite made of its calls; `None` if it is treated."""
+    if layer.kind == "recurrent":
+        return layer.reason
+    if halved:
+        weightless = layer.kind == "other" and planned.bytes_before is None
+        return f"it has no weights; it computes in {planned.treatment}" if weightless else None
+    if layer.kind != "other":
+        return layer.reason
+    already = f"it computes in {planned.treatment} already"
+    return already if was_half else f"it stays float32 until it meets what computes in {planned.treatment}"
+
+
 def _treatment(module: GraphModule, layer: Layer, settings: Quantize) -> LayerTreatment:
     dtype = _TYPES[settings.weights]
-    weights = [stored(module, node) for node in layer.weights]
+    weights = [stored(module, node) for node in float32_weights(module, layer)]
+    if not weights:
+        reason = f"arithmetic in {settings.weights}; {layer.reason}"
+        return LayerTreatment(layer=layer.name, treatment=settings.weights, reason=reason)
     how = f"weights and arithmetic in {settings.weights}"
     if layer.kind == "recurrent":
         how = f"weights stored in {settings.weights}; it computes in float32, since few backends run it otherwise"

@@ -48,6 +48,46 @@ def test_a_weight_beyond_float16_stays_float32() -> None:
     assert applied.program.state_dict["0.weight"].dtype is torch.float32
 
 
+class Told(nn.Module):
+    """Layers that have no form in few bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.normed = nn.ConvTranspose1d(2, 4, 2), nn.utils.parametrizations.weight_norm(nn.Linear(9, 8))
+        self.flat, self.table = nn.Parameter(torch.randn(8, 8)), nn.Parameter(torch.randn(5, 8))
+        self.free = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.free(self.normed(self.up(x)) @ self.flat)
+        return y @ y.mT + self.table[torch.arange(x.shape[0]) % 5].sum()  # type: ignore[no-any-return]
+
+
+def test_the_report_says_of_each_layer_what_became_of_it() -> None:
+    program, inputs = export(Told(), torch.randn(4, 2, 8)), torch.randn(8, 2, 8)
+    applied = quantize(program, inputs, weights="bfloat16", layers={"free": "float32"})
+    layers = {layer.layer: layer for layer in applied.layers}
+    assert {name: (layer.treatment, layer.bytes_after) for name, layer in layers.items()} == {
+        "up": ("bfloat16", 2 * 16),
+        "linear": ("bfloat16", None),
+        "flat": ("bfloat16", 2 * 64),
+        "free": ("left alone", None),
+        "matmul_1": ("left alone", None),
+        "table": ("left alone", None),
+    }
+    assert layers["up"].reason == layers["flat"].reason == "weights and arithmetic in bfloat16"
+    assert layers["linear"].reason.startswith("arithmetic in bfloat16; its weights are computed")
+    assert layers["matmul_1"].reason == "it has no weights; it computes in bfloat16"
+    assert layers["table"].reason == "it stays float32 until it meets what computes in bfloat16"
+    assert applied.program.state_dict["up.weight_bfloat16"].dtype is torch.bfloat16
+    assert "flat" not in applied.program.state_dict
+
+
+def test_a_model_without_a_linear_layer_is_taken_if_it_multiplies_by_stored_matrices() -> None:
+    program = export(Cells(), torch.randn(4, 2, 3, 8))
+    applied = quantize(program, torch.randn(8, 2, 3, 8), weights="bfloat16")
+    assert {layer.layer: layer.treatment for layer in applied.layers} == {"lstm": "bfloat16", "gru": "bfloat16"}
+
+
 class Upsampled(nn.Module):
     def __init__(self) -> None:
         super().__init__()
