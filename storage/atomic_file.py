@@ -104,6 +104,7 @@ class AtomicFile:
             if not self._synced:
                 self._sync()
             self._file.close()
+            self._temporary.stat()  # where its folder is away by now, nothing is made in its place
             target.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.replace(target)
             if self._durable:

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from burnish.errors import Unavailable
-from storage.blobs import open_store
+from storage.blobs import Blob, open_store
 
 ROOT = Path(__file__).parents[2]
 
 FILL = """
 import sys
 from burnish.errors import DiskFull
-from storage.blobs import open_store
+from storage.blobs import Blob, open_store
 store = open_store(sys.argv[1])
 small = store.put([b"small"])
 try:
@@ -120,3 +120,16 @@ def test_fetch_into_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) 
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_a_writer_whose_folder_goes_away_meanwhile_makes_nothing_in_its_place(tmp_path: Path) -> None:
+    root = tmp_path / "blobs"
+    store = open_store(f"file://{root}")
+
+    def unmounted(_: Blob) -> None:
+        root.rename(tmp_path / "elsewhere")
+        root.mkdir()
+
+    with pytest.raises(Unavailable):
+        store.put([b"bytes"], before=unmounted)
+    assert list(root.iterdir()) == []
