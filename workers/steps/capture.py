@@ -12,6 +12,7 @@ from burnish.formats import inspect_model
 from burnish.formats.fit import type_faults
 from burnish.results import Signature, TensorSpec
 from workers.graphs.functional import functionalized
+from workers.graphs.stored_products import with_linear_layers
 from workers.measure.quality import sqnr_db
 from workers.programs import batch_range, example_inputs, load_program, save_program, summary
 from workers.steps.base import Made, Step, StepContext
@@ -19,16 +20,16 @@ from workers.steps.base import Made, Step, StepContext
 __all__ = ["Capture"]
 
 LEAST_DB = 60.0
-"""What a program without writes in place must reach against the upload, as any float artifact must."""
+"""What a rewritten program must reach against the upload, as any float artifact must."""
 
 
 class Capture(Step):
     """Checks and loads the model, runs it on random inputs, and writes it in its canonical form.
 
-    One that writes in place is rewritten as one that does not, so that no pass has to ask who else sees a write; it
-    must give what it gave. It is run twice at its least batch and once at the next larger one. It must give the tensors
-    that its signature declares, and the same ones each time: what is random or keeps state can't be compared with what
-    is made of it.
+    One that writes in place is rewritten as one that does not, so that no pass has to ask who else sees a write, and
+    products with a stored matrix become the linear layers that passes know; it must give what it gave. It is run twice
+    at its least batch and once at the next larger one. It must give the tensors that its signature declares, and the
+    same ones each time: what is random or keeps state can't be compared with what is made of it.
     """
 
     name: ClassVar[str] = "capture"
@@ -41,7 +42,7 @@ class Capture(Step):
         if found := type_faults(signature, "model"):
             raise UnsupportedModel(found[0].message, cure=found[0].cure, where=found[0].where)
         uploaded = load_program(context.inputs["model"])
-        program = functionalized(uploaded)
+        program = with_linear_layers(functionalized(uploaded))
         context.progress(0.4, "running it on random inputs")
         low, high = batch_range(program)
         _check_runs(program, signature, low, high, context.seed)
@@ -80,16 +81,17 @@ def _check_runs(program: ExportedProgram, signature: Signature, low: int, high: 
 
 
 def _check_same(uploaded: ExportedProgram, program: ExportedProgram, low: int, seed: int) -> None:
-    """Holds the program without writes in place against the one that was uploaded."""
+    """Holds the rewritten program against the one that was uploaded."""
     wanted = _run(uploaded.module(), example_inputs(uploaded, low, seed), low)
     given = _run(program.module(), example_inputs(program, low, seed), low)
     ratio = sqnr_db([each.numpy() for each in wanted], [each.numpy() for each in given])
     integers = [(a, b) for a, b in zip(wanted, given, strict=True) if not a.is_floating_point()]
     if ratio < LEAST_DB or not all(torch.equal(a, b) for a, b in integers):
         raise UnsupportedModel(
-            f"It writes in place, and without that it gives other outputs ({ratio:.1f} dB, at least {LEAST_DB:.0f} dB "
-            "is needed).",
-            cure="Export it again without writes in place: `x = x + 1` for `x += 1`, `torch.where` for `x[mask] = y`.",
+            "Rewritten without writes in place, and with linear layers for products with a stored matrix, it gives "
+            f"other outputs ({ratio:.1f} dB, at least {LEAST_DB:.0f} dB is needed).",
+            cure="Export it again without writes in place (`x = x + 1` for `x += 1`, `torch.where` for `x[mask] = y`) "
+            "and with `nn.Linear` for its products.",
         )
 
 

@@ -157,6 +157,19 @@ def test_writes_that_cant_be_taken_out_are_refused(tmp_path: Path) -> None:
     assert "Export it again" in refused.value.cure
 
 
+def test_products_with_a_stored_matrix_become_linear_layers(tmp_path: Path) -> None:
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(8, 4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.w
+
+    made = captured(exported(Product(), tmp_path / "m.pt2", torch.zeros(3, 8)), tmp_path)
+    assert made.report["ops"] == {"aten.linear.default": 1}
+
+
 def test_bfloat16_at_the_ends_is_refused_with_the_cure_and_inside_it_is_not(tmp_path: Path) -> None:
     half = nn.Linear(3, 2).bfloat16()
     path = exported(half, tmp_path / "half.pt2", torch.zeros(4, 3, dtype=torch.bfloat16))

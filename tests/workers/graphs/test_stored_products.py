@@ -1,0 +1,145 @@
+"""Products with a stored matrix become linear layers that compute the same, and passes treat them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.export import ExportedProgram
+
+from tests.models import MAX_BATCH
+from tests.workers.passes.quantized_kinds import calls, layer_weights
+from tests.workers.quantized import export, quantize, random, sqnr
+from workers.graphs.stored_products import with_linear_layers
+from workers.programs import batch_range
+
+SEQUENCE = 6
+
+
+def weight(*shape: int) -> nn.Parameter:
+    return nn.Parameter(random(*shape) * 0.1)
+
+
+class Conv1D(nn.Module):
+    """GPT-2's: a linear layer whose matrix is [inputs, outputs]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight, self.bias = weight(inputs, outputs), weight(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        product = torch.addmm(self.bias, x.view(-1, x.size(-1)), self.weight)
+        return product.view(*x.shape[:-1], self.weight.shape[1])
+
+
+class Block(nn.Module):
+    """GPT-2's feed-forward part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = Conv1D(32, 64), Conv1D(64, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
+
+
+class Plain(nn.Module):
+    """`x @ w` in three dimensions, called twice, and a matrix that is read transposed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.transposed = weight(32, 32), weight(8, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(F.relu(x @ self.twice) @ self.twice) @ self.transposed.T
+
+
+class TiedToATable(nn.Module):
+    """The last layer is the embedding's table, read transposed: one tensor for both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(50, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.table((x[..., 0] * 7).abs().long()) @ self.table.weight.transpose(0, -1)  # type: ignore[no-any-return]
+
+
+class Function(nn.Module):
+    """A function of the input and two parameters."""
+
+    def __init__(self, call: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor], *sizes: int) -> None:
+        super().__init__()
+        self.call = call
+        self.w, self.b = weight(32, 32), weight(*sizes or (32,))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.call(x, self.w, self.b)
+
+
+def same(model: nn.Module, program: ExportedProgram) -> bool:
+    """Whether it computes what the model does at some batches, and takes all that it took."""
+    assert batch_range(program) == (1, MAX_BATCH)
+    with torch.no_grad():
+        ratios = [
+            sqnr(model(x), program.module()(x)) for x in (random(batch, SEQUENCE, 32) for batch in (1, 2, 7))
+        ]  # fmt: skip
+    return min(ratios) > 100
+
+
+@pytest.mark.parametrize(("model", "layers"), [(Block, 2), (Plain, 3), (TiedToATable, 1)])
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_products_become_linear_layers(model: type[nn.Module], layers: int, decomposed: bool) -> None:
+    made = model().eval()
+    exported = export(made, random(4, SEQUENCE, 32))
+    program = with_linear_layers(exported.run_decompositions() if decomposed else exported)
+    assert len(calls(program, "linear")) == layers
+    assert not calls(program, "addmm") + calls(program, "mm") + calls(program, "matmul")
+    assert same(made, program)
+
+
+def test_a_linear_layer_comes_back_after_it_was_decomposed() -> None:
+    made = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 4, bias=False)).eval()
+    program = with_linear_layers(export(made, random(4, SEQUENCE, 32)).run_decompositions())
+    assert len(calls(program, "linear")) == 2
+    assert set(program.state_dict) == set(made.state_dict())
+    assert torch.equal(program.state_dict["0.weight"], made[0].weight)
+    assert same(made, program)
+
+
+def test_the_upload_keeps_its_weights() -> None:
+    exported = export(Block().eval(), random(4, SEQUENCE, 32))
+    before = exported.state_dict["up.weight"].clone()
+    program = with_linear_layers(exported)
+    assert torch.equal(exported.state_dict["up.weight"], before)
+    assert torch.equal(program.state_dict["up.weight"], before.T)
+
+
+def test_passes_treat_them() -> None:
+    program = with_linear_layers(export(Block().eval(), random(4, SEQUENCE, 32)))
+    applied = quantize(program, random(16, SEQUENCE, 32), weights="int4")
+    assert [(layer.layer, layer.treatment) for layer in applied.layers] == [("up", "int4"), ("down", "int4")]
+    assert len(layer_weights(applied.program)) == 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, w, b: torch.addmm(b, x[:, 0], w, beta=0.5),
+        lambda x, w, b: torch.addmm(x[:, 1], x[:, 0], w),
+        lambda x, w, b: x @ (w * 2),
+        lambda x, w, b: w @ x[..., :1].expand(-1, -1, 32).transpose(1, 2),
+        lambda x, w, b: x @ w + w.sum(),
+        lambda x, w, b: x[0, 0] @ w + x,
+        lambda x, w, b: x @ x.transpose(1, 2),
+    ],
+    ids=["scaled", "bias computed", "matrix computed", "matrix first", "read otherwise", "a vector", "no matrix"],
+)
+def test_what_is_no_linear_layer_is_left_as_it_is(
+    call: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    program = export(Function(call).eval(), random(4, SEQUENCE, 32))
+    assert with_linear_layers(program) is program
