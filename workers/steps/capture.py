@@ -12,7 +12,7 @@ from burnish.formats import inspect_model
 from burnish.formats.fit import type_faults
 from burnish.results import Signature, TensorSpec
 from workers.graphs.functional import functionalized
-from workers.graphs.stored_products import with_linear_layers
+from workers.graphs.stored_layers import with_stored_layers
 from workers.measure.quality import sqnr_db
 from workers.programs import batch_range, example_inputs, load_program, save_program, summary
 from workers.steps.base import Made, Step, StepContext
@@ -27,7 +27,8 @@ class Capture(Step):
     """Checks and loads the model, runs it on random inputs, and writes it in its canonical form.
 
     One that writes in place is rewritten as one that does not, so that no pass has to ask who else sees a write, and
-    products with a stored matrix become the linear layers that passes know; it must give what it gave. It is run twice
+    one whose layers read parts of weights, or are products, as one whose layers have weights of their own; it must give
+    what it gave. It is run twice
     at its least batch and once at the next larger one. It must give the tensors that its signature declares, and the
     same ones each time: what is random or keeps state can't be compared with what is made of it.
     """
@@ -42,7 +43,7 @@ class Capture(Step):
         if found := type_faults(signature, "model"):
             raise UnsupportedModel(found[0].message, cure=found[0].cure, where=found[0].where)
         uploaded = load_program(context.inputs["model"])
-        program = with_linear_layers(functionalized(uploaded))
+        program = with_stored_layers(functionalized(uploaded))
         context.progress(0.4, "running it on random inputs")
         low, high = batch_range(program)
         _check_runs(program, signature, low, high, context.seed)
@@ -88,7 +89,7 @@ def _check_same(uploaded: ExportedProgram, program: ExportedProgram, low: int, s
     integers = [(a, b) for a, b in zip(wanted, given, strict=True) if not a.is_floating_point()]
     if ratio < LEAST_DB or not all(torch.equal(a, b) for a, b in integers):
         raise UnsupportedModel(
-            "Rewritten without writes in place, and with linear layers for products with a stored matrix, it gives "
+            "Rewritten without writes in place, and with weights stored as layers read them, it gives "
             f"other outputs ({ratio:.1f} dB, at least {LEAST_DB:.0f} dB is needed).",
             cure="Export it again without writes in place (`x = x + 1` for `x += 1`, `torch.where` for `x[mask] = y`) "
             "and with `nn.Linear` for its products.",

@@ -1,4 +1,4 @@
-"""Products with a stored matrix become linear layers that compute the same, and passes treat them."""
+"""Products with a stored matrix, and parts of one, become layers that compute the same, and passes treat them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from tests.models import MAX_BATCH
 from tests.workers.passes.quantized_kinds import calls, layer_weights
 from tests.workers.quantized import export, quantize, random, sqnr
-from workers.graphs.stored_products import with_linear_layers
+from workers.graphs.stored_layers import with_stored_layers
 from workers.programs import batch_range
 
 SEQUENCE = 6
@@ -68,6 +68,18 @@ class TiedToATable(nn.Module):
         return self.table((x[..., 0] * 7).abs().long()) @ self.table.weight.transpose(0, -1)  # type: ignore[no-any-return]
 
 
+class Crossed(nn.Module):
+    """Attention of a sequence over another: queries, keys and values have one matrix and one bias together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        over = F.relu(x)
+        return self.attention(x, over, over, need_weights=False)[0]  # type: ignore[no-any-return]
+
+
 class Function(nn.Module):
     """A function of the input and two parameters."""
 
@@ -95,7 +107,7 @@ def same(model: nn.Module, program: ExportedProgram) -> bool:
 def test_products_become_linear_layers(model: type[nn.Module], layers: int, decomposed: bool) -> None:
     made = model().eval()
     exported = export(made, random(4, SEQUENCE, 32))
-    program = with_linear_layers(exported.run_decompositions() if decomposed else exported)
+    program = with_stored_layers(exported.run_decompositions() if decomposed else exported)
     assert len(calls(program, "linear")) == layers
     assert not calls(program, "addmm") + calls(program, "mm") + calls(program, "matmul")
     assert same(made, program)
@@ -103,7 +115,7 @@ def test_products_become_linear_layers(model: type[nn.Module], layers: int, deco
 
 def test_a_linear_layer_comes_back_after_it_was_decomposed() -> None:
     made = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 4, bias=False)).eval()
-    program = with_linear_layers(export(made, random(4, SEQUENCE, 32)).run_decompositions())
+    program = with_stored_layers(export(made, random(4, SEQUENCE, 32)).run_decompositions())
     assert len(calls(program, "linear")) == 2
     assert set(program.state_dict) == set(made.state_dict())
     assert torch.equal(program.state_dict["0.weight"], made[0].weight)
@@ -113,16 +125,51 @@ def test_a_linear_layer_comes_back_after_it_was_decomposed() -> None:
 def test_the_upload_keeps_its_weights() -> None:
     exported = export(Block().eval(), random(4, SEQUENCE, 32))
     before = exported.state_dict["up.weight"].clone()
-    program = with_linear_layers(exported)
+    program = with_stored_layers(exported)
     assert torch.equal(exported.state_dict["up.weight"], before)
     assert torch.equal(program.state_dict["up.weight"], before.T)
 
 
 def test_passes_treat_them() -> None:
-    program = with_linear_layers(export(Block().eval(), random(4, SEQUENCE, 32)))
+    program = with_stored_layers(export(Block().eval(), random(4, SEQUENCE, 32)))
     applied = quantize(program, random(16, SEQUENCE, 32), weights="int4")
     assert [(layer.layer, layer.treatment) for layer in applied.layers] == [("up", "int4"), ("down", "int4")]
     assert len(layer_weights(applied.program)) == 2
+
+
+def test_parts_that_layers_read_are_stored_by_themselves() -> None:
+    made = Crossed().eval()
+    program = with_stored_layers(export(made, random(4, SEQUENCE, 32)))
+    shapes = {name.removeprefix("attention."): tuple(value.shape) for name, value in program.state_dict.items()}
+    assert shapes == {
+        "in_proj_weight_0": (32, 32),
+        "in_proj_weight_1": (64, 32),
+        "in_proj_bias_0": (32,),
+        "in_proj_bias_1": (64,),
+        "out_proj.weight": (32, 32),
+        "out_proj.bias": (32,),
+    }
+    assert same(made, program)
+    applied = quantize(program, random(16, SEQUENCE, 32), weights="int4")
+    treated = {layer.layer: layer.treatment for layer in applied.layers if layer.treatment != "left alone"}
+    assert treated == {"attention": "int4", "attention.out_proj": "int4"}
+    assert len(layer_weights(applied.program)) == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, w, b: F.linear(x, w[:16]) + w.sum(),
+        lambda x, w, b: F.linear(x, w[:20]) @ F.linear(x, w[12:]).transpose(1, 2),
+        lambda x, w, b: F.linear(x, w) * b.view(1, 1, 32),
+    ],
+    ids=["read otherwise", "parts overlap", "whole"],
+)
+def test_what_is_no_layer_s_part_stays_in_its_whole(
+    call: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    program = export(Function(call).eval(), random(4, SEQUENCE, 32))
+    assert with_stored_layers(program) is program
 
 
 @pytest.mark.parametrize(
@@ -142,4 +189,4 @@ def test_what_is_no_linear_layer_is_left_as_it_is(
     call: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> None:
     program = export(Function(call).eval(), random(4, SEQUENCE, 32))
-    assert with_linear_layers(program) is program
+    assert with_stored_layers(program) is program
