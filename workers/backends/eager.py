@@ -21,8 +21,9 @@ class Eager(BackendRunner):
     """One `.pt2` archive of `torch.export`, run operator by operator as the static graph it is.
 
     It gains what the passes took away and nothing else, loads anywhere PyTorch does, and can be trained on, edited
-    and lowered further. The file is the same for every device; whoever loads it moves it. Quantized programs compute
-    with operators that only torchao brings, and run slower than in float32: they are refused.
+    and lowered further. The file is the same for every device; whoever loads it moves it. Programs in
+    integers compute with operators that only torchao brings, and run slower than in float32: they are refused. Half
+    precision and few-bit floats are stock PyTorch.
     """
 
     name: ClassVar[str] = "eager"
@@ -40,7 +41,7 @@ class Eager(BackendRunner):
             reasons.append(reason)
         if any(str(node.target).startswith("quantized_decomposed.") for node in program.graph.nodes):
             reasons.append(
-                "A quantized program needs torchao's operators, which stock PyTorch lacks. "
+                "A program quantized to integers needs torchao's operators, which stock PyTorch lacks. "
                 "Use inductor, onnxruntime or openvino, or leave quantize out."
             )
         return reasons

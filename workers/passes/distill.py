@@ -54,7 +54,8 @@ class DistillPass(Pass[Distill]):
     def requires(self, program: ExportedProgram, settings: Distill) -> Sequence[str]:
         if half := _half(program):
             return [
-                f"The program computes in {half}, whose steps are too coarse to train. Put `distill` before `quantize`."
+                f"The program has weights in {half}, whose steps are too coarse to train. Put `distill` before "
+                "`quantize`; a model that was uploaded so, upload with float32 weights."
             ]
         reasons = []
         if not any(parameter.is_floating_point() for parameter in program.parameters()) and not _is_rounded(program):
