@@ -53,8 +53,9 @@ class Users:
         self._lock = threading.Lock()
         self._uploading = threading.Lock()
         self._order = itertools.count()
-        self._handled = 0
+        self._at_work = crowd
         self._later: list[tuple[float, int, str, Order]] = []
+        self._enough = threading.Event()
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(crowd + 2, thread_name_prefix="user")
         self._start = time.monotonic()
@@ -66,6 +67,10 @@ class Users:
     def busy(self) -> bool:
         """Whether anything is still to be submitted or done."""
         return not all(thread.done() for thread in self._threads)
+
+    def enough(self) -> None:
+        """From now on no more is submitted than was planned for."""
+        self._enough.set()
 
     def wait(self) -> Ledger:
         """Until all is submitted and done. Raises what a user met that it can't explain."""
@@ -79,16 +84,25 @@ class Users:
         return self.ledger
 
     def _user(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=30.0) as client:
-            while (order := self._next()) is not None:
-                time.sleep(max(0.0, self._start + order.at - time.monotonic()))
-                self._submit(client, order)
-                with self._lock:
-                    self._handled += 1
+        try:
+            with httpx.Client(base_url=self._url, timeout=30.0) as client:
+                while (order := self._next()) is not None and self._is_time(order):
+                    self._submit(client, order)
+        finally:
+            with self._lock:
+                self._at_work -= 1
 
     def _next(self) -> Order | None:
         with self._lock:
             return self._todo.pop() if self._todo else None
+
+    def _is_time(self, order: Order) -> bool:
+        """Waits until it is; false if there is enough by then."""
+        wait = max(0.0, self._start + order.at - time.monotonic())
+        if order.number < self._plan.jobs:
+            time.sleep(wait)
+            return True
+        return not self._enough.wait(wait)
 
     def _submit(self, client: httpx.Client, order: Order) -> None:
         spec = {
@@ -145,7 +159,7 @@ class Users:
         with httpx.Client(base_url=self._url, timeout=30.0) as client:
             while True:
                 with self._lock:
-                    everything = self._handled == len(self._plan.orders)
+                    everything = not self._at_work
                     due = heapq.heappop(self._later) if self._later else None
                 if due is None:
                     if everything:

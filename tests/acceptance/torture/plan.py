@@ -38,6 +38,8 @@ _DOWN = (0.3, 1.5)
 _LONG = 120.0
 """Seconds of a run from which on the store is away once for longer than three attempts at a step take."""
 _OUTAGE = (20.0, 30.0)
+_LENGTHS = 4
+"""How many times as long as planned the blows may take with jobs coming all the time."""
 _OPS = ("capture", "split", "pass:quantize", "lower", "verify", "measure")
 
 
@@ -81,21 +83,25 @@ class Plan:
     """Length of the part with blows; then everything is put up again, and all jobs have to end."""
     scripts: tuple[dict[str, Any], ...] = field(repr=False)
     """What the steps of each family do (`tests/acceptance/scripted.py`)."""
+    jobs: int
+    """Orders that are placed whatever happens; those behind them only until the last blow has fallen."""
     orders: tuple[Order, ...] = field(repr=False)
     faults: tuple[Fault, ...] = field(repr=False)
 
     @classmethod
     def derive(cls, seed: int, *, jobs: int, faults: int, seconds: float, kinds: tuple[Kind, ...]) -> Plan:
-        """The same arguments give the same plan, on any machine. Every kind comes before any comes again, and the last
-        blows fall while jobs still come, so that they find something to hit."""
+        """The same arguments give the same plan, on any machine. Every kind comes before any comes again. How long a
+        blow waits for something to hit depends on the machine, so there are more orders than `jobs`."""
         dice = random.Random(seed)
         families = max(1, jobs // 3)
+        scripts = [{"seed": seed, "family": family, **_script(dice)} for family in range(families * _LENGTHS)]
+        orders = [
+            _order(dice, number, number // jobs * families + dice.randrange(families), seconds * number / jobs)
+            for number in range(jobs * _LENGTHS)
+        ]
+        faults_ = _faults(dice, faults, seconds, kinds)
         return cls(
-            seed=seed,
-            seconds=seconds,
-            scripts=tuple({"seed": seed, "family": family, **_script(dice)} for family in range(families)),
-            orders=tuple(_order(dice, number, families, seconds * number / jobs) for number in range(jobs)),
-            faults=tuple(_faults(dice, faults, seconds, kinds)),
+            seed=seed, seconds=seconds, scripts=tuple(scripts), jobs=jobs, orders=tuple(orders), faults=tuple(faults_)
         )
 
 
@@ -115,12 +121,12 @@ def _script(dice: random.Random) -> dict[str, Any]:
     return {}
 
 
-def _order(dice: random.Random, number: int, families: int, at: float) -> Order:
+def _order(dice: random.Random, number: int, family: int, at: float) -> Order:
     luck = dice.random()
     return Order(
         at=at,
         number=number,
-        family=dice.randrange(families),
+        family=family,
         seed=dice.randrange(2),
         priority=dice.randrange(10),
         twice=dice.random() < 0.2,

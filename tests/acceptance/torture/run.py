@@ -69,7 +69,8 @@ def torture(
     """Runs it. Call it from the main thread.
 
     Args:
-        seconds: how long jobs come and blows fall.
+        jobs: how many at least; more come for as long as blows wait for something to hit.
+        seconds: how long jobs come and blows fall, if each blow hits at once.
         patience: how long the jobs may take to end after the last blow.
     """
     report = Report(where, seed)
@@ -91,6 +92,7 @@ def _run(made: Stack, plan: Plan, report: Report, patience: float, say: Callable
     users = Users(made.url, plan, register(made, plan.scripts))
     striker.strike_all(plan.faults)
     striker.calm()
+    users.enough()
     say(f"  {sum(striker.struck.values())} blows struck, {sum(striker.missed.values())} found nothing to hit")
     calm = time.monotonic()
     ledger = _wait(made, striker, users, patience, report)
