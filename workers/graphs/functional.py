@@ -30,8 +30,10 @@ _CURE = (
 
 
 def writes(node: Node) -> bool:
-    """True for a call that writes to one of its arguments."""
-    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+    """True for a call that writes to the elements of one of its arguments."""
+    target = node.target
+    # `detach_` stands behind each `torch.tensor(…)` in a `forward`, and only takes its gradient off.
+    return isinstance(target, OpOverload) and target._schema.is_mutable and target is not aten.detach_.default
 
 
 def functionalized(program: ExportedProgram) -> ExportedProgram:

@@ -182,6 +182,16 @@ def test_a_program_without_writes_is_handed_back() -> None:
     assert functionalized(program) is program
 
 
+def test_a_constant_that_forward_makes_is_no_write() -> None:
+    class Masked(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.where(x > 0, x, torch.tensor(-1.0))
+
+    program = export(Masked(), random(4, 32))
+    assert "aten.detach_.default" in summary(program)[2]
+    assert functionalized(program) is program
+
+
 class Counter(nn.Module):
     """Counts its calls and remembers the last result; neither changes what it gives."""
 

@@ -32,13 +32,13 @@ def test_a_graph_that_fixes_the_batch_is_refused_with_the_cure() -> None:
     assert "Leave this pass out" in refused.value.cure
 
 
-def test_a_graph_whose_types_do_not_fit_is_refused_with_the_cure_that_was_given() -> None:
+def test_a_graph_whose_shapes_do_not_fit_is_refused_with_the_cure_that_was_given() -> None:
     program = models.program("mlp")
     module = editable(program)
     linear = first_linear(module)
     with module.graph.inserting_before(linear):
-        half = module.graph.call_function(aten.to.dtype, (linear.args[0], torch.float16))
-    linear.replace_input_with(linear.args[0], half)  # type: ignore[arg-type]
+        narrow = module.graph.call_function(aten.slice.Tensor, (linear.args[0], 1, 0, 5))
+    linear.replace_input_with(linear.args[0], narrow)  # type: ignore[arg-type]
     module.recompile()
     with pytest.raises(UnsupportedModel, match="RuntimeError") as refused:
         reexport(module, program, models.example("mlp", 4), cure="Do something else.")
