@@ -220,7 +220,7 @@ def test_a_program_whose_weights_are_all_rounded_can_be_trained() -> None:
 def test_requires_refuses_half_precision(weights: str) -> None:
     program = quantize(models.program("mlp"), *models.example("mlp", 8), weights=weights).program
     (reason,) = DistillPass().requires(program, Distill())
-    assert reason.startswith(f"The program computes in {weights}")
+    assert reason.startswith(f"The program has weights in {weights}")
     assert reason.endswith("Put `distill` before `quantize`.")
 
 
