@@ -221,7 +221,7 @@ def test_requires_refuses_half_precision(weights: str) -> None:
     program = quantize(models.program("mlp"), *models.example("mlp", 8), weights=weights).program
     (reason,) = DistillPass().requires(program, Distill())
     assert reason.startswith(f"The program has weights in {weights}")
-    assert reason.endswith("Put `distill` before `quantize`.")
+    assert "Put `distill` before `quantize`" in reason
 
 
 def form(program: ExportedProgram) -> tuple[Mapping[str, int], Mapping[str, tuple[torch.dtype, torch.Size]]]:
