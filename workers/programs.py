@@ -30,6 +30,7 @@ __all__ = [
     "load_program",
     "save_program",
     "summary",
+    "tracing_inputs",
 ]
 
 
@@ -144,6 +145,15 @@ def example_inputs(program: ExportedProgram, batch: int, seed: int) -> tuple[tor
     """
     generator = torch.Generator().manual_seed(seed)
     return tuple(_random(value, batch, generator) for _, value in _inputs(program))
+
+
+def tracing_inputs(program: ExportedProgram) -> tuple[torch.Tensor, ...]:
+    """Inputs to export an edited graph of the program with, always the same.
+
+    They are of two samples, or as many as the program takes at least: tracing takes 0 and 1 for constants. Raises as
+    `example_inputs`.
+    """
+    return example_inputs(program, max(2, batch_range(program)[0]), seed=0)
 
 
 def _random(value: torch.Tensor, batch: int, generator: torch.Generator) -> torch.Tensor:

@@ -35,7 +35,7 @@ from workers.graphs.reexport import reexport
 from workers.graphs.residual_linears import guard_residual_linears
 from workers.graphs.weight_packing import packed_for
 from workers.passes.base import Samples
-from workers.programs import batch_range, example_inputs
+from workers.programs import batch_range, example_inputs, tracing_inputs
 
 __all__ = ["Inductor"]
 
@@ -91,11 +91,11 @@ class Inductor(BackendRunner):
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
         kernels, options = Kernels(), dict[str, Any]()
         if target.device == "cuda":
-            made = for_cuda(program, Card.here(), _example(program))
+            made = for_cuda(program, Card.here(), tracing_inputs(program))
             rewritten, notes, options = made.program, made.notes, made.options
         else:
             rewritten, notes = _rewritten(program)
-            rewritten, kernels = lower_low_bit(rewritten, _example(rewritten))
+            rewritten, kernels = lower_low_bit(rewritten, tracing_inputs(rewritten))
             notes += kernels.ways.notes
         rewritten = moved_to(rewritten, target.device)
         path = folder / self.filename
@@ -151,12 +151,7 @@ def _rewritten(program: ExportedProgram) -> tuple[ExportedProgram, list[str]]:
         notes.append(f"{count} residual addition(s) kept out of the int8 linear layer, where Inductor adds in place.")
     if not notes:
         return program, []
-    return reexport(module, program, _example(program)), notes
-
-
-def _example(program: ExportedProgram) -> Sequence[torch.Tensor]:
-    """Inputs to trace with."""
-    return example_inputs(program, max(2, batch_range(program)[0]), seed=0)
+    return reexport(module, program, tracing_inputs(program)), notes
 
 
 def _give_example(program: ExportedProgram, batch: int, device: str) -> None:

@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 
 from workers.graphs.calls import operator_name
 from workers.graphs.reexport import exported_again, reexport
-from workers.programs import batch_range, example_inputs
+from workers.programs import tracing_inputs
 
 __all__ = ["functionalized", "writes"]
 
@@ -54,7 +54,7 @@ def functionalized(program: ExportedProgram) -> ExportedProgram:
         return program
     module = copy.deepcopy(program.module(check_guards=False))
     assert isinstance(module, GraphModule)
-    example = example_inputs(program, max(2, batch_range(program)[0]), seed=0)
+    example = tracing_inputs(program)
     _write_nothing_shared(module)
     if any(writes(node) for node in module.graph.nodes):
         with exported_again(_CURE), torch.no_grad():

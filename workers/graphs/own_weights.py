@@ -44,8 +44,5 @@ def with_state(weights: dict[str, torch.Tensor], program: ExportedProgram, seed:
     with torch.no_grad():
         for name, tensor in state(module).items():
             tensor.copy_(weights[name])
-    for node in module.graph.find_nodes(op="get_attr"):
-        if not node.users:
-            module.graph.erase_node(node)  # such as a batch norm's count of batches
     low, _ = batch_range(program)
     return reexport(module, program, example_inputs(program, max(low, EXAMPLE_BATCH), seed))

@@ -9,7 +9,7 @@ from burnish.errors import UnsupportedModel
 from workers.graphs.reexport import reexport
 from workers.graphs.stored_parts import store_parts
 from workers.graphs.stored_products import make_linear_layers
-from workers.programs import batch_range, example_inputs
+from workers.programs import tracing_inputs
 
 __all__ = ["with_stored_layers"]
 
@@ -22,6 +22,6 @@ def with_stored_layers(program: ExportedProgram) -> ExportedProgram:
     if not store_parts(module) + make_linear_layers(module):
         return program
     try:
-        return reexport(module, program, example_inputs(program, max(2, batch_range(program)[0]), seed=0))
+        return reexport(module, program, tracing_inputs(program))
     except UnsupportedModel:  # then it stays as it is, and reports tell why a layer is not treated
         return program

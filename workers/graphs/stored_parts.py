@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 
 import torch
 from torch import nn
-from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
+from workers.graphs.calls import is_view
 from workers.graphs.free_names import free_name
 from workers.graphs.int8_annotations import CONVOLUTIONS, LINEARS
 from workers.graphs.weighted_layers import attribute
@@ -43,14 +42,10 @@ def store_parts(module: GraphModule) -> int:
     return count
 
 
-def _is_view(node: Node) -> bool:
-    return node.target is operator.getitem or (isinstance(node.target, OpOverload) and node.target.is_view)
-
-
 def _parts(whole: Node) -> Iterator[Node]:
     """The views of it that something computes with, in the order of the graph's paths."""
-    for view in filter(_is_view, whole.users):
-        if isinstance(view.meta["val"], torch.Tensor) and not all(map(_is_view, view.users)):
+    for view in filter(is_view, whole.users):
+        if isinstance(view.meta["val"], torch.Tensor) and not all(map(is_view, view.users)):
             yield view
         else:
             yield from _parts(view)
@@ -60,7 +55,7 @@ def _is_read_by_layers_alone(node: Node) -> bool:
     """Whether all that computes with it, or with a view of it, are layers that have it as weight or bias."""
     return all(
         _is_read_by_layers_alone(user)
-        if _is_view(user)
+        if is_view(user)
         else node.op != "get_attr" and user.target in LINEARS | CONVOLUTIONS and node in user.args[1:3]
         for user in node.users
     )

@@ -15,7 +15,7 @@ from workers.graphs.fixed_values import evaluate, fixed_nodes
 from workers.graphs.free_names import free_name
 from workers.graphs.reexport import reexport
 from workers.passes.base import Applied, PassContext
-from workers.programs import batch_range, example_inputs
+from workers.programs import tracing_inputs
 
 __all__ = ["precompute"]
 
@@ -50,7 +50,7 @@ def precompute(program: ExportedProgram, settings: Cache, context: PassContext) 
     module.graph.eliminate_dead_code()
     module.recompile()
     context.progress(0.8, "exporting")
-    example = example_inputs(program, max(2, batch_range(program)[0]), seed=0)
+    example = tracing_inputs(program)
     figures = {"parts_precomputed": float(stored), "bytes_added": float(added)}
     return Applied(reexport(module, program, example), changed=True, layers=tuple(layers), figures=figures)
 

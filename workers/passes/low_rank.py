@@ -22,7 +22,7 @@ from workers.graphs.weighted_layers import attribute
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.input_moments import input_moments, portions
 from workers.passes.quantize_layers import Layer, find_layers
-from workers.programs import batch_range, example_inputs
+from workers.programs import tracing_inputs
 
 __all__ = ["LowRankPass"]
 
@@ -80,7 +80,7 @@ class LowRankPass(Pass[LowRank]):
             return Applied(program, changed=False, layers=tuple(told.values()))
         module.graph.eliminate_dead_code()
         module.recompile()
-        result = reexport(module, program, example_inputs(program, max(2, batch_range(program)[0]), seed=0))
+        result = reexport(module, program, tracing_inputs(program))
         figures = {"layers_factorized": float(changed), "layers_left_alone": float(len(told) - changed)}
         return Applied(result, changed=True, layers=tuple(told.values()), figures=figures)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from burnish.passes import Quantize
-from workers.graphs.calls import operator_name
+from workers.graphs.calls import is_view, operator_name
 from workers.graphs.int8_annotations import CONVOLUTIONS, LINEARS
 from workers.graphs.weighted_layers import WeightedLayer, attribute, weighted_layers
 
@@ -188,7 +187,7 @@ def _why_not_stored(weight: object) -> str:
     """What a weight is that is no stored tensor, and what makes it one."""
     if not isinstance(weight, Node) or _depends_on_input(weight):
         return "its weights are computed from an input"
-    if all(_is_stored(node) or _only_views(node) for node in _behind(weight)):
+    if all(_is_stored(node) or is_view(node) for node in _behind(weight)):
         return "its weights are a view of a stored tensor, not stored themselves"
     return (
         "its weights are computed, not stored: put `simplify` before, or `cache: {kind: constants}` where the result "
@@ -212,10 +211,6 @@ def _behind(root: Node) -> list[Node]:
 
 def _is_stored(node: object) -> TypeGuard[Node]:
     return isinstance(node, Node) and node.op == "get_attr"
-
-
-def _only_views(node: Node) -> bool:
-    return node.target is operator.getitem or (isinstance(node.target, OpOverload) and node.target.is_view)
 
 
 def _kind(node: Node) -> Kind | None:

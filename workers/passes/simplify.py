@@ -15,7 +15,7 @@ from workers.graphs.reexport import reexport
 from workers.graphs.tidying import merge_repeated, remove_idle
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.cache_constants import precompute
-from workers.programs import batch_range, example_inputs
+from workers.programs import tracing_inputs
 
 __all__ = ["SimplifyPass"]
 
@@ -47,7 +47,7 @@ class SimplifyPass(Pass[Simplify]):
         module.graph.eliminate_dead_code()
         module.recompile()
         context.progress(0.5, "exporting")
-        tidied = reexport(module, program, example_inputs(program, max(2, batch_range(program)[0]), seed=0))
+        tidied = reexport(module, program, tracing_inputs(program))
         layers = list(_treatments(idle, repeated))
         if settings.fold_constants:
             folded = precompute(tidied, Cache(max_bytes=0), context)
