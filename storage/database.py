@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -279,8 +280,23 @@ def _look_alive(dialect: Dialect, connection: Any, record: Any, proxy: object) -
 
 def _connected(connection: Any, record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions by itself: `_began` does
-    for pragma in (f"busy_timeout={_BUSY_SECONDS * 1000}", "journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+    for pragma in (f"busy_timeout={_BUSY_SECONDS * 1000}", "synchronous=full", "foreign_keys=on"):
         connection.execute(f"PRAGMA {pragma}").close()
+    _use_wal(connection)
+
+
+def _use_wal(connection: Any) -> None:
+    """Sets the mode that a file keeps from then on. Two who set it on a new file at once would wait for each other, so
+    SQLite has one fail without waiting (https://www.sqlite.org/c3ref/busy_handler.html): that one tries again."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=wal").close()
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 def _began(connection: Connection) -> None:

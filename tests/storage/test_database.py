@@ -203,6 +203,22 @@ def test_a_deadlock_is_told_from_an_outage(postgres_url: str) -> None:
     database.close()
 
 
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """SQLite fails one of two that turn on its log at once, without waiting: some rounds of 100 did."""
+
+    def open_(url: str, start: threading.Barrier) -> None:
+        database = Database(url)
+        start.wait()
+        with database.begin() as tx:
+            assert tx.now > 0
+        database.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(100):
+            start, url = threading.Barrier(4), f"sqlite:///{tmp_path / str(number)}"
+            list(pool.map(lambda _, url=url, start=start: open_(url, start), range(4)))
+
+
 def test_too_few_connections_are_told_from_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.database._BUSY_SECONDS", 0)
     monkeypatch.setattr("storage.database._CONNECTIONS", 4)
