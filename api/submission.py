@@ -13,7 +13,7 @@ from api.students import with_students
 from burnish.errors import Fault, InvalidSpec, NotFound
 from burnish.formats import DatasetSchema
 from burnish.formats.fit import faults as fit_faults
-from burnish.recipe import JobSpec, Recipe, Target, faults_of
+from burnish.recipe import BACKEND_DEVICES, JobSpec, Recipe, Target, faults_of
 from burnish.resources import JobChange
 from burnish.results import Signature
 from storage import datasets, models, workers
@@ -39,7 +39,7 @@ def check(tx: Transaction, document: Mapping[str, Any]) -> Order:
 
     1. The recipe by its own rules, and the rest of the document.
     2. Model and dataset exist, and the dataset fits the model.
-    3. A live worker serves the target's device; the batch is one that the model takes.
+    3. A live worker serves the target's device, and a backend makes artifacts for it; the model takes the batch.
     4. The goal does not contradict passes, model and dataset.
 
     What one fault hides is left out; everything else is reported beside it.
@@ -160,6 +160,13 @@ def _device_faults(tx: Transaction, target: Target) -> Iterator[Fault]:
             where="/recipe/target/device",
             message=f"No live worker serves {target.device!r} (served: {', '.join(served) or 'nothing'}).",
             cure=f"Start a worker with BURNISH_QUEUES={target.device}, or name a device that is served.",
+        )
+    elif not any(target.device in BACKEND_DEVICES[name] for name in target.backends):
+        fitting = [name for name, devices in BACKEND_DEVICES.items() if target.device in devices]
+        yield Fault(
+            where="/recipe/target/backend",
+            message=f"`{target.backend}` makes no artifact for {target.device!r}.",
+            cure=f"Use {' or '.join(fitting)}." if fitting else "Use the device cpu or cuda.",
         )
 
 

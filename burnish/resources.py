@@ -230,8 +230,16 @@ class PassResource(Document):
     name: str
     kind: Literal["pass", "backend"]
     summary: str
+    understands: str
+    """The operators that it treats; a pass leaves all others alone, each with the reason in its report."""
+    devices: tuple[str, ...]
+    """Of a pass: where it computes, whatever the target. Of a backend: where its artifacts run."""
     needs: tuple[str, ...]
+    """What of the dataset it reads: `calibration`, `labels`."""
+    may_need: tuple[str, ...]
+    """What it reads besides with some settings."""
     never_after: tuple[str, ...]
+    """Passes that may not stand anywhere before it."""
     settings: dict[str, Any]
     """JSON schema of its settings."""
 

@@ -7,7 +7,7 @@ from flask import Response
 
 from api.replies import reply
 from burnish.passes import PASSES
-from burnish.recipe import BACKENDS, Backend, Target
+from burnish.recipe import BACKEND_DEVICES, BACKENDS, Backend, Target
 from burnish.resources import Page, PassResource
 
 __all__ = ["BACKEND_SUMMARIES", "blueprint"]
@@ -20,6 +20,13 @@ BACKEND_SUMMARIES: dict[Backend, str] = {
     "openvino": "OpenVINO IR: one `.zip` with graph and weights, for processors, that runs without PyTorch.",
     "eager": "The treated program as it is: one `.pt2` for `torch.export.load`. Not tried by `auto`.",
     "executorch": "For phones: one `.pte` with XNNPACK's kernels, float programs. Not tried by `auto`.",
+}
+_BACKENDS_UNDERSTAND: dict[Backend, str] = {
+    "inductor": "Every operator of torch; our kernels for linear layers, LSTM, GRU and wide convolutions in few bits.",
+    "onnxruntime": "Operators that `torch.onnx` translates to opset 18; quantized programs of every form.",
+    "openvino": "Operators that OpenVINO's PyTorch frontend translates; quantized programs of every form.",
+    "eager": "Every operator of torch; of quantized programs those whose arithmetic is float.",
+    "executorch": "Operators of core ATen in float32; XNNPACK computes those that it has.",
 }
 
 
@@ -36,7 +43,10 @@ def _passes() -> list[PassResource]:
             name=name,
             kind="pass",
             summary=kind.summary,
+            understands=kind.understands,
+            devices=("cpu",),
             needs=tuple(sorted(kind.needs)),
+            may_need=tuple(sorted(kind.may_need)),
             never_after=tuple(sorted(kind.never_after)),
             settings=kind.model_json_schema(),
         )
@@ -51,7 +61,10 @@ def _backends() -> list[PassResource]:
             name=name,
             kind="backend",
             summary=BACKEND_SUMMARIES[name],
+            understands=_BACKENDS_UNDERSTAND[name],
+            devices=BACKEND_DEVICES[name],
             needs=(),
+            may_need=(),
             never_after=(),
             settings=Target.model_json_schema(),
         )

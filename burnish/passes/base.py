@@ -19,8 +19,12 @@ class PassSettings(Document):
     """The key in a recipe: `- prune: {…}`."""
     summary: ClassVar[str]
     """One sentence for the catalogue: what it does and when to use it."""
+    understands: ClassVar[str]
+    """The operators that it treats, for the catalogue. Others are left alone, each with the reason in the report."""
     needs: ClassVar[frozenset[Need]] = frozenset()
-    """What of the dataset it reads."""
+    """What of the dataset it reads, whatever its settings."""
+    may_need: ClassVar[frozenset[Need]] = frozenset()
+    """What it reads besides with some settings: `reads` tells for those at hand."""
     never_after: ClassVar[frozenset[str]] = frozenset()
     """Names of passes that may not stand anywhere before this one, since their result can't be treated by it."""
 

@@ -18,6 +18,10 @@ class Cache(PassSettings):
     summary: ClassVar[str] = (
         "Computes once what comes again: constant parts of the model, the steps of a sequence so far, or whole inputs."
     )
+    understands: ClassVar[str] = (
+        "`constants` and `memo`: every operator without side effects; `state`: LSTM, GRU, RNN, causal attention and "
+        "operators that treat each step by itself."
+    )
 
     kind: Literal["constants", "state", "memo"] = "constants"
     """`constants`: parts that depend on no input are computed once and stored; `state`: a model over a window of steps

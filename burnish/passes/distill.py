@@ -17,7 +17,9 @@ class Distill(PassSettings):
 
     name: ClassVar[str] = "distill"
     summary: ClassVar[str] = "Recovers quality by training against the original's outputs on the calibration data."
+    understands: ClassVar[str] = "Every operator that torch differentiates; rounded weights keep their codes' form."
     needs: ClassVar[frozenset[Need]] = frozenset({"calibration"})
+    may_need: ClassVar[frozenset[Need]] = frozenset({"labels"})
     never_after: ClassVar[frozenset[str]] = frozenset({"cache"})
 
     student: str | None = Field(None, min_length=1, max_length=200)

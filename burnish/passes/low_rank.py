@@ -19,6 +19,7 @@ class LowRank(PassSettings):
     summary: ClassVar[str] = (
         "Splits linear and convolution layers in two smaller ones by a singular value decomposition."
     )
+    understands: ClassVar[str] = "Linear layers, products with stored matrices, and convolutions of one group."
     needs: ClassVar[frozenset[Need]] = frozenset({"calibration"})
     never_after: ClassVar[frozenset[str]] = frozenset({"quantize", "cache"})
 

@@ -31,7 +31,11 @@ class Prune(PassSettings):
 
     name: ClassVar[str] = "prune"
     summary: ClassVar[str] = "Removes the least important channels, heads and units for good, or sets weights to zero."
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    understands: ClassVar[str] = (
+        "Linear layers, convolutions (grouped and depthwise too), LSTM, GRU, RNN and attention, with the norms, "
+        "reshapes, sums, joins and splits between them."
+    )
+    may_need: ClassVar[frozenset[Need]] = frozenset({"calibration", "labels"})
     never_after: ClassVar[frozenset[str]] = frozenset({"quantize", "cache"})
 
     kind: Literal["structured", "unstructured", "2:4"] = "structured"

@@ -33,6 +33,10 @@ class Quantize(PassSettings):
 
     name: ClassVar[str] = "quantize"
     summary: ClassVar[str] = "Fewer bits: int8 to 2-bit integers, fp8, nf4, half precision, or bits chosen per layer."
+    understands: ClassVar[str] = (
+        "Linear layers, convolutions, LSTM, GRU, RNN and embeddings; with `activations: int8` sums, joins, pools and "
+        "activations between them; in half precision every operator."
+    )
     needs: ClassVar[frozenset[Need]] = frozenset({"calibration"})
     never_after: ClassVar[frozenset[str]] = frozenset({"quantize", "cache"})
 

@@ -14,6 +14,9 @@ class Simplify(PassSettings):
 
     name: ClassVar[str] = "simplify"
     summary: ClassVar[str] = "Graph clean-up: batch norms folded, constants computed, repeated and idle calls removed."
+    understands: ClassVar[str] = (
+        "Every operator without side effects; batch norms after convolutions, transposed and grouped ones too."
+    )
     never_after: ClassVar[frozenset[str]] = frozenset({"quantize", "cache"})
 
     fold_batch_norms: bool = True

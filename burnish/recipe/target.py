@@ -9,13 +9,21 @@ from pydantic import Field, model_validator
 from burnish.document import Document
 from burnish.recipe.quantities import Bytes, Fraction, Seconds
 
-__all__ = ["AUTOMATIC_BACKENDS", "BACKENDS", "Backend", "Goal", "Target"]
+__all__ = ["AUTOMATIC_BACKENDS", "BACKENDS", "BACKEND_DEVICES", "Backend", "Goal", "Target"]
 
 Backend = Literal["inductor", "onnxruntime", "openvino", "eager", "executorch"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 """What can lower a program into an artifact that runs alone."""
 AUTOMATIC_BACKENDS: tuple[Backend, ...] = ("inductor", "onnxruntime", "openvino")
 """Those that `auto` tries. The others are for who asks for them: they make something else than the fastest artifact."""
+BACKEND_DEVICES: dict[Backend, tuple[str, ...]] = {
+    "inductor": ("cpu", "cuda"),
+    "onnxruntime": ("cpu",),
+    "openvino": ("cpu",),
+    "eager": ("cpu", "cuda"),
+    "executorch": ("cpu",),
+}
+"""Where the artifacts of each run."""
 
 
 class Target(Document):

@@ -51,6 +51,16 @@ def test_a_device_that_no_live_worker_serves_is_refused_and_those_that_are_serve
     assert "BURNISH_QUEUES=cuda" in fault.cure
 
 
+def test_a_backend_that_makes_nothing_for_the_device_is_refused(ready: Place) -> None:
+    ready.worker("cuda")
+    ready.worker("npu")
+    fault = faults(ready, {"target": {"device": "cuda", "backend": "openvino"}})["/recipe/target/backend"]
+    assert fault.message == "`openvino` makes no artifact for 'cuda'."
+    assert fault.cure == "Use inductor or eager."
+    fault = faults(ready, {"target": {"device": "npu"}})["/recipe/target/backend"]
+    assert fault.cure == "Use the device cpu or cuda."
+
+
 def test_a_worker_that_gave_no_sign_of_life_serves_nothing(ready: Place) -> None:
     from sqlalchemy import update
 

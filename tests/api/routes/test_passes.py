@@ -18,7 +18,10 @@ def test_every_pass_and_backend_is_in_the_catalogue_with_its_settings(client: Fl
     prune = next(item for item in items if item["name"] == "prune")
     assert prune["settings"]["properties"]["ratio"]["description"]
     assert prune["never_after"] == ["cache", "quantize"]
-    assert all(item["summary"] for item in items)
+    assert all(item["summary"] and item["understands"] and item["devices"] for item in items)
+    assert prune["needs"] == []
+    assert prune["may_need"] == ["calibration", "labels"]
+    assert {item["name"] for item in items if "cuda" in item["devices"]} == {"inductor", "eager"}
 
 
 def test_every_backend_has_a_summary() -> None:

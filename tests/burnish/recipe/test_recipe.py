@@ -3,12 +3,13 @@
 import itertools
 import json
 import re
+from typing import Any
 
 import pytest
 
 from burnish import Distill, Goal, Prune, Quantize, Recipe, Target
 from burnish.errors import Fault, InvalidSpec
-from burnish.passes import PASSES
+from burnish.passes import PASSES, Cache, LowRank, PassSettings, Simplify
 from burnish.recipe import canonical_json
 
 
@@ -93,7 +94,7 @@ def test_every_pair_of_passes_has_an_order_in_which_both_may_stand() -> None:
         assert second.may_follow(first) or first.may_follow(second)
 
 
-def in_order(*names: str) -> bool:
+def in_order(*names: str | dict[str, Any]) -> bool:
     """True if the recipe takes these passes in this order."""
     try:
         Recipe.parse({"passes": list(names)})
@@ -112,6 +113,64 @@ def test_the_order_of_three_follows_from_that_of_pairs() -> None:
     for names in itertools.permutations(PASSES, 3):
         pairs = itertools.combinations(names, 2)
         assert in_order(*names) == all(PASSES[later].may_follow(PASSES[first]) for first, later in pairs), names
+
+
+VARIANTS: dict[str, PassSettings] = {
+    "simplify": Simplify(),
+    "channels": Prune(),
+    "zeros": Prune(kind="unstructured"),
+    "2:4": Prune(kind="2:4"),
+    "low_rank": LowRank(),
+    "distill": Distill(),
+    "student": Distill(student="small"),
+    "int8": Quantize(),
+    "int4": Quantize(weights="int4"),
+    "bfloat16": Quantize(weights="bfloat16"),
+    "float16": Quantize(weights="float16"),
+    "constants": Cache(),
+    "state": Cache(kind="state"),
+    "memo": Cache(kind="memo"),
+}
+"""Every pass with the settings that tell variants apart whose places differ."""
+EXCLUDED = {
+    ("zeros", "low_rank"), ("2:4", "low_rank"),  # the zeros would be lost
+    ("bfloat16", "distill"), ("float16", "distill"),  # too coarse for steps of training
+    *((name, "student") for name in VARIANTS),  # what came before would be lost
+    ("constants", "constants"), ("state", "state"), ("memo", "memo"), ("state", "memo"), ("memo", "state"),
+}  # fmt: skip
+"""Pairs that settings forbid in this order, besides those that names forbid."""
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(VARIANTS, VARIANTS)))
+def test_every_ordered_pair_of_variants_is_taken_or_refused_as_stated(first: str, second: str) -> None:
+    earlier, later = VARIANTS[first], VARIANTS[second]
+    refused = not type(later).may_follow(type(earlier)) or (first, second) in EXCLUDED
+    taken = in_order(*({item.name: item.model_dump(mode="json")} for item in (earlier, later)))
+    assert taken is not refused
+
+
+def test_variants_that_may_never_meet_are_few_and_known() -> None:
+    strangers = {
+        frozenset(pair)
+        for pair in itertools.combinations(VARIANTS, 2)
+        if not any(
+            in_order(*({VARIANTS[name].name: VARIANTS[name].model_dump(mode="json")} for name in order))
+            for order in (pair, pair[::-1])
+        )
+    }
+    roundings = itertools.combinations(("int8", "int4", "bfloat16", "float16"), 2)
+    assert strangers == {frozenset({"state", "memo"}), *map(frozenset, roundings)}
+
+
+def test_what_a_pass_reads_is_what_the_catalogue_says() -> None:
+    """With no settings it reads at least what it always needs; with some, all that it may."""
+    greedy: dict[str, dict[str, object]] = {
+        "prune": {"kind": "unstructured", "schedule": {"steps": 2, "labels": 0.5}},
+        "distill": {"labels": 0.5},
+    }
+    for name, kind in PASSES.items():
+        assert kind().reads() == kind.needs
+        assert kind.model_validate(greedy.get(name, {})).reads() == kind.needs | kind.may_need
 
 
 def test_the_order_rules_name_only_passes_that_exist() -> None:
