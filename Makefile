@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 
+# Tests of whole services, which want a machine for themselves; the others run two at a time, by file.
+ALONE := tests/acceptance tests/web tests/deploy
+
 .PHONY: demo test check format types unit browser figures clean
 
 demo: $(VENV)/.demo             ## Set up, then run the main job on a real model
@@ -18,7 +21,10 @@ check: $(VENV)/.dev             ## Lint, format and types
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev browser      ## The tests, with the real servers from their wheels
-	$(BIN)/pytest
+	@status=0; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE)) || status=1; \
+	$(BIN)/pytest $(ALONE) || status=1; \
+	exit $$status
 
 browser:                        ## Chromium for the tests of the web page: installed if there is none and we may
 	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \

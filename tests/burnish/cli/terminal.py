@@ -13,13 +13,19 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 __all__ = ["Terminal", "terminal"]
 
 
+_SIZES = ("COLUMNS", "LINES")
+"""Variables that overrule what a terminal says of its size; pytest-xdist sets them."""
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def _without_size(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if name not in _SIZES}
 
 
 class Terminal:
@@ -36,7 +42,7 @@ class Terminal:
             stderr=theirs,
             start_new_session=True,
             preexec_fn=_take_terminal,
-            env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.getcwd()},
+            env={**_without_size(os.environ), "TERM": "xterm-256color", "PYTHONPATH": os.getcwd()},
         )
         os.close(theirs)
 
