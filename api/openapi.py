@@ -5,7 +5,8 @@
    `bytes`, `text` or `any` object; `x-content` the same of its responses: status → media type → schema. `x-headers` are
    the request headers that it reads.
 3. Every error response is a problem document; those that any route can give are added to each.
-4. Documents (GET, JSON) have an ETag, take `If-None-Match` and may answer 304. Every POST takes `Idempotency-Key`.
+4. Documents (GET, JSON) have an ETag, take `If-None-Match` and may answer 304. Every POST takes `Idempotency-Key`, but
+   for those with `x-stores-nothing`.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def _complete_operation(path: str, method: str, operation: JsonObject) -> None:
     if body:
         operation["requestBody"] = {"required": True, "content": {kind: _content(body[kind]) for kind in body}}
     parameters += [_header(name) for name in operation.pop("x-headers", ())]
-    if method == "post":
+    if method == "post" and not operation.pop("x-stores-nothing", False):
         parameters.append(IDEMPOTENCY)
     responses: JsonObject = operation["responses"]
     contents = operation.pop("x-content", {})

@@ -372,7 +372,19 @@ def _trouble(error: driver.SQLAlchemyError) -> BurnishError:
     )
 
 
-def _refused(error: driver.SQLAlchemyError) -> InternalError:
+def _refused(error: driver.SQLAlchemyError) -> BurnishError:
+    cause = error.orig if isinstance(error, driver.DBAPIError) else error
+    match getattr(cause, "sqlite_errorname", None):
+        case "SQLITE_NOTADB":
+            return BadSetting(
+                "The file is no SQLite database.",
+                cure="Name another file, or move that one away: a new one is made then.",
+                where="BURNISH_DATABASE_URL",
+            )
+        case "SQLITE_CORRUPT":
+            return InternalError(
+                "The database's file is damaged.", cure="Restore it from a back-up (docs/operating.md)."
+            )
     return InternalError(
         f"The database refused a statement: {error}",
         cure="Run `python -m storage.migrate` if its tables are missing or old; else report this as a bug.",

@@ -41,7 +41,7 @@ class RecipeQuery(Document):
 @blueprint.output(RecipeCheck)
 @blueprint.doc(
     responses={400: "Not JSON.", 415: "Neither JSON nor YAML."},
-    extensions={"x-body": {"application/json": "RecipeQuestion", "application/yaml": "text"}},
+    extensions={"x-body": {"application/json": "RecipeQuestion", "application/yaml": "text"}, "x-stores-nothing": True},
 )
 def check_recipe(query_data: RecipeQuery) -> Response:
     """Check a recipe

@@ -151,14 +151,6 @@ def test_a_connection_that_died_while_it_was_idle_is_replaced_unnoticed(
     other.close()
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"no database" * 100)
-    database = Database(f"sqlite:///{tmp_path / 'file'}")
-    with pytest.raises(InternalError), database.begin():
-        pass
-    database.close()
-
-
 def test_a_locked_file_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.database._BUSY_SECONDS", 0)
     path = tmp_path / "locked.sqlite"
@@ -217,6 +209,26 @@ def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
         for number in range(100):
             start, url = threading.Barrier(4), f"sqlite:///{tmp_path / str(number)}"
             list(pool.map(lambda _, url=url, start=start: open_(url, start), range(4)))
+
+
+def test_a_file_that_is_no_database_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("Not a database at all. " * 100)
+    with pytest.raises(BadSetting, match="no SQLite database") as caught:
+        Database(f"sqlite:///{path}").migrate()
+    assert "move that one away" in caught.value.cure
+    assert path.read_text().startswith("Not a database")
+
+
+def test_a_damaged_file_is_told_as_such(migrated_sqlite: Path, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.sqlite"
+    whole = migrated_sqlite.read_bytes()
+    path.write_bytes(whole[:4096] + bytes(255 - byte for byte in whole[4096:]))
+    database = Database(f"sqlite:///{path}")
+    with pytest.raises(InternalError, match="damaged") as caught, database.read() as tx:
+        tx.execute(select(table)).all()
+    assert "back-up" in caught.value.cure
+    database.close()
 
 
 def test_too_few_connections_are_told_from_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
