@@ -12,7 +12,8 @@ from torch.fx import GraphModule
 
 from workers.graphs.low_bit import round_input, write_weight
 from workers.graphs.reexport import reexport
-from workers.passes.quantize_layers import EMBEDDINGS, find_layers, stored
+from workers.graphs.stored_values import stored_tensor
+from workers.passes.quantize_layers import EMBEDDINGS, find_layers
 from workers.passes.round_nearest import round_nearest
 from workers.passes.rounding_grid import Rounding
 
@@ -40,7 +41,7 @@ def low_bit(
     rounding = Rounding(bits, group, symmetric, narrow)
     for layer in find_layers(module):
         for node in layer.weights:
-            write_weight(module, node, round_nearest(stored(module, node), rounding))
+            write_weight(module, node, round_nearest(stored_tensor(module, node).detach(), rounding))
         for call in layer.calls:
             if dynamic and layer.kind in ("linear", "recurrent") and call.target not in EMBEDDINGS:
                 round_input(module, call)

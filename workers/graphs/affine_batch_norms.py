@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch.fx import GraphModule, Node
 
+from workers.graphs.stored_values import stored_tensor
+
 __all__ = ["make_batch_norms_affine"]
 
 aten = torch.ops.aten
@@ -31,9 +33,9 @@ def _rewrite(module: GraphModule, node: Node) -> None:
     source, weight, bias, mean, variance, _, _, epsilon, _ = node.args
     assert isinstance(source, Node)
     assert isinstance(epsilon, float)
-    deviation = torch.sqrt(_constant(module, variance).double() + epsilon)
-    scale = (1.0 if weight is None else _constant(module, weight).double()) / deviation
-    shift = (0.0 if bias is None else _constant(module, bias).double()) - _constant(module, mean).double() * scale
+    deviation = torch.sqrt(_double(module, variance) + epsilon)
+    scale = (1.0 if weight is None else _double(module, weight)) / deviation
+    shift = (0.0 if bias is None else _double(module, bias)) - _double(module, mean) * scale
     value = node.meta["val"]
     shape = [-1] + [1] * (value.dim() - 2)
     with module.graph.inserting_before(node):
@@ -48,9 +50,5 @@ def _rewrite(module: GraphModule, node: Node) -> None:
     module.graph.erase_node(node)
 
 
-def _constant(module: GraphModule, node: object) -> torch.Tensor:
-    assert isinstance(node, Node)
-    assert node.op == "get_attr"
-    owner, _, attribute = str(node.target).rpartition(".")
-    value: torch.Tensor = getattr(module.get_submodule(owner), attribute)
-    return value.detach()
+def _double(module: GraphModule, node: object) -> torch.Tensor:
+    return stored_tensor(module, node).detach().double()

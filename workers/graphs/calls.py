@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.fx import Graph, Node
 
 from workers.graphs.labels import FIXED, LabelArray, Labels
 
-__all__ = ["Axes", "Call", "Sizes", "Split", "Trace", "arguments", "fixed", "is_view", "operator_name", "tensor_at"]
+__all__ = ["Axes", "Call", "Sizes", "Split", "Trace", "arguments", "fixed", "is_view", "operator_name"]
 
 Axes = tuple[LabelArray, ...]
 """The labels of a tensor: one array per dimension, as long as the dimension."""
@@ -38,11 +37,6 @@ def is_view(node: Node) -> bool:
     """True for a call that gives views of its argument, and for one of the views that it gives."""
     target = node.target
     return target is operator.getitem or (isinstance(target, torch._ops.OpOverload) and target.is_view)
-
-
-def tensor_at(module: torch.nn.Module, name: str) -> object:
-    """What `module` holds under a dotted name."""
-    return reduce(getattr, name.split("."), module)
 
 
 class Sizes:

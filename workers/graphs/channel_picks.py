@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch.fx import Node
 
-from workers.graphs.calls import Axes, Call, fixed, tensor_at
+from workers.graphs.calls import Axes, Call, fixed
 from workers.graphs.channel_layers import unknown
 from workers.graphs.channel_zeros import vanishes
 from workers.graphs.labels import LabelArray
+from workers.graphs.stored_values import attribute
 
 __all__ = ["PICK_RULES", "constant_index"]
 
@@ -85,7 +86,7 @@ def constant_index(call: Call) -> LabelArray | None:
     module = call.node.graph.owning_module
     if not isinstance(node, Node) or node.op != "get_attr" or module is None:
         return None
-    tensor = tensor_at(module, str(node.target))
+    tensor = attribute(module, str(node.target))
     return np.atleast_1d(tensor.numpy()).astype(np.int64) if isinstance(tensor, torch.Tensor) else None
 
 

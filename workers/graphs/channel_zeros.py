@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.fx import Node
 
-from workers.graphs.calls import Trace, arguments, operator_name, tensor_at
+from workers.graphs.calls import Trace, arguments, operator_name
+from workers.graphs.stored_values import attribute
 
 __all__ = ["vanishes"]
 
@@ -55,7 +56,7 @@ def vanishes(node: object, dim: int, trace: Trace) -> bool:
 def _found(node: Node, dim: int, trace: Trace) -> bool:
     if node.op == "get_attr":
         module = node.graph.owning_module
-        return module is not None and isinstance(tensor_at(module, str(node.target)), torch.nn.Parameter)
+        return module is not None and isinstance(attribute(module, str(node.target)), torch.nn.Parameter)
     if node.target is operator.getitem:
         return _item(node, dim, trace)
     if node.op != "call_function":

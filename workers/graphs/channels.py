@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch.fx import GraphModule, Node
 
-from workers.graphs.calls import Axes, Call, Sizes, Split, Trace, fixed, operator_name, tensor_at
+from workers.graphs.calls import Axes, Call, Sizes, Split, Trace, fixed, operator_name
 from workers.graphs.channel_fills import FILL_RULES
 from workers.graphs.channel_layers import LAYER_RULES, broadcast, unknown
 from workers.graphs.channel_norms import NORM_RULES
@@ -16,8 +16,9 @@ from workers.graphs.channel_picks import PICK_RULES
 from workers.graphs.channel_recurrent import RECURRENT_RULES
 from workers.graphs.channel_shapes import SHAPE_RULES
 from workers.graphs.labels import FIXED, Labels
+from workers.graphs.stored_values import attribute
 
-__all__ = ["RETURNED", "label_channels", "tensor_at"]
+__all__ = ["RETURNED", "label_channels"]
 
 RETURNED = "the model returns it"
 """Why the channels of outputs stay."""
@@ -82,7 +83,7 @@ def label_channels(module: GraphModule, sizes: Sizes, chosen: Mapping[Split, int
 
 
 def _attribute(module: GraphModule, node: Node, labels: Labels, owned: dict[int, Axes]) -> tuple[Axes, ...]:
-    tensor = tensor_at(module, str(node.target))
+    tensor = attribute(module, str(node.target))
     if not isinstance(tensor, torch.Tensor):
         return ()
     if id(tensor) not in owned:

@@ -32,10 +32,11 @@ from workers.graphs import cuda_packing as packing
 from workers.graphs import cuda_products as products
 from workers.graphs.device import Card
 from workers.graphs.half_precision import RECURRENT
-from workers.graphs.low_bit import LowBitWeight, constant_node, dynamic_source, read_weight, stored_tensor
+from workers.graphs.low_bit import LowBitWeight, constant_node, dynamic_source, read_weight
 from workers.graphs.low_bit_floats import NF4_LEVELS, Nf4Weight, read_fp8, read_nf4
 from workers.graphs.low_bit_layers import Ways, codes_behind, owner_of
 from workers.graphs.reexport import reexport
+from workers.graphs.stored_values import stored_tensor
 from workers.graphs.type_checks import drop_type_checks
 
 __all__ = ["ForCuda", "cuda_refusals", "for_cuda"]

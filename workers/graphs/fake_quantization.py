@@ -26,9 +26,9 @@ from torch import nn
 from torch.autograd.function import Function, once_differentiable
 from torch.fx import GraphModule, Node
 
-from workers.graphs.low_bit import stored_tensor
 from workers.graphs.own_weights import state
 from workers.graphs.rounded_forms import Form, Rounded, find_rounded
+from workers.graphs.stored_values import stored_tensor
 
 __all__ = ["FakeQuantized", "LatentWeight", "RoundedLayer", "layer_calls", "straight_through"]
 

@@ -10,7 +10,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
 from workers.graphs.functional import writes
-from workers.graphs.low_bit import stored_tensor
+from workers.graphs.stored_values import stored_tensor
 
 __all__ = ["evaluate", "fixed_nodes", "is_length_free", "mapped"]
 

@@ -6,6 +6,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from workers.graphs.free_names import free_name
+from workers.graphs.stored_values import stored_tensor
 
 __all__ = ["fold_batch_norms"]
 
@@ -86,10 +87,7 @@ def _constant(module: GraphModule, node: object, default: float) -> torch.Tensor
     """A stored tensor in double precision."""
     if node is None:
         return torch.tensor(default, dtype=torch.float64)
-    assert isinstance(node, Node)
-    owner, _, attribute = str(node.target).rpartition(".")
-    value: torch.Tensor = getattr(module.get_submodule(owner), attribute)
-    return value.detach().double()
+    return stored_tensor(module, node).detach().double()
 
 
 def _store(module: GraphModule, name: str, value: torch.Tensor) -> None:

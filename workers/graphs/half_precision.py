@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 
 from workers.graphs.free_names import free_name
 from workers.graphs.functional import writes
-from workers.graphs.low_bit import constant_node, stored_tensor
+from workers.graphs.low_bit import constant_node
+from workers.graphs.stored_values import stored_tensor
 from workers.graphs.type_checks import drop_type_checks
 
 __all__ = ["FLOAT32", "RECURRENT", "has_submodules", "make_half"]

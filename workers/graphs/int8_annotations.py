@@ -16,9 +16,9 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from workers.graphs.affine_batch_norms import make_batch_norms_affine
-from workers.graphs.low_bit import stored_tensor
 from workers.graphs.row_scales import SharedScaleObserver, can_share_scale
 from workers.graphs.static_ranges import EntropyObserver, PercentileObserver
+from workers.graphs.stored_values import stored_tensor
 
 __all__ = ["CONVOLUTIONS", "LINEARS", "Calibration", "Int8Annotations", "tail"]
 

@@ -29,6 +29,8 @@ import torch
 import torchao.quantization.pt2e  # noqa: F401  # registers the operators
 from torch.fx import GraphModule, Node
 
+from workers.graphs.stored_values import stored_tensor
+
 __all__ = [
     "LowBitWeight",
     "bits_of",
@@ -36,7 +38,6 @@ __all__ = [
     "dynamic_source",
     "read_weight",
     "round_input",
-    "stored_tensor",
     "write_weight",
 ]
 
@@ -198,16 +199,6 @@ def constant_node(module: GraphModule, after: Node, name: str, value: torch.Tens
     module.get_submodule(owner).register_buffer(attribute, value.contiguous())
     with module.graph.inserting_after(after):
         return module.graph.get_attr(name)
-
-
-def stored_tensor(module: GraphModule, node: object) -> torch.Tensor:
-    """The tensor that a `get_attr` node reads."""
-    assert isinstance(node, Node)
-    assert node.op == "get_attr"
-    owner, _, attribute = str(node.target).rpartition(".")
-    value = getattr(module.get_submodule(owner), attribute)
-    assert isinstance(value, torch.Tensor)
-    return value
 
 
 def _integers(arguments: object) -> Sequence[int]:

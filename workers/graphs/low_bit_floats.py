@@ -27,7 +27,8 @@ from typing import Any, TypeGuard
 import torch
 from torch.fx import GraphModule, Node
 
-from workers.graphs.low_bit import constant_node, stored_tensor
+from workers.graphs.low_bit import constant_node
+from workers.graphs.stored_values import stored_tensor
 
 __all__ = [
     "FP8_MOST",

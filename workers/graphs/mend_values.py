@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from workers.graphs.calls import Axes, Call, tensor_at
+from workers.graphs.calls import Axes, Call
 from workers.graphs.mend import Keep, set_argument
+from workers.graphs.stored_values import attribute
 
 __all__ = ["VALUE_MENDERS"]
 
@@ -63,13 +64,13 @@ def _scale(call: Call, name: str, factor: float, keep: Keep) -> None:
     if name in keep.scaled:
         return
     keep.scaled.add(name)
-    weight = tensor_at(module, name)
+    weight = attribute(module, name)
     assert isinstance(weight, torch.Tensor)
-    owner, _, attribute = name.rpartition(".")
+    owner, _, last = name.rpartition(".")
     scaled: Any = weight.detach() * factor
     if isinstance(weight, torch.nn.Parameter):
         scaled = torch.nn.Parameter(scaled, weight.requires_grad)
-    setattr(module.get_submodule(owner), attribute, scaled)
+    setattr(module.get_submodule(owner), last, scaled)
 
 
 def _mend_mean(call: Call, keep: Keep) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from workers.graphs.convolution_geometry import CONVOLUTIONS
+from workers.graphs.stored_values import stored_tensor
 
 __all__ = ["is_ambiguous", "widen_one_channel_convolutions"]
 
@@ -54,11 +55,7 @@ def _is_one_channel(module: GraphModule, layer: Node) -> bool:
 
 def _narrow(module: GraphModule, weight: Node) -> torch.Tensor:
     """The int8 constant behind the dequantization `weight`, of shape (outputs, inputs / groups, …)."""
-    constant = weight.args[0]
-    assert isinstance(constant, Node)
-    owner, _, attribute = str(constant.target).rpartition(".")
-    value: torch.Tensor = getattr(module.get_submodule(owner), attribute)
-    return value
+    return stored_tensor(module, weight.args[0])
 
 
 def _widened_input(module: GraphModule, layer: Node, source: Node) -> Node:

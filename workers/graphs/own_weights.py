@@ -9,12 +9,9 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from workers.graphs.reexport import reexport
-from workers.programs import batch_range, example_inputs
+from workers.programs import tracing_inputs
 
 __all__ = ["state", "with_own_weights", "with_state"]
-
-EXAMPLE_BATCH = 3
-"""Any batch above 1 would do: tracing takes 0 and 1 for constants."""
 
 
 def with_own_weights(program: ExportedProgram) -> GraphModule:
@@ -38,11 +35,10 @@ def state(module: GraphModule) -> dict[str, torch.Tensor]:
     }
 
 
-def with_state(weights: dict[str, torch.Tensor], program: ExportedProgram, seed: int) -> ExportedProgram:
+def with_state(weights: dict[str, torch.Tensor], program: ExportedProgram) -> ExportedProgram:
     """A new program with the graph of `program` and these weights, by the names that `state` gives."""
     module = with_own_weights(program)
     with torch.no_grad():
         for name, tensor in state(module).items():
             tensor.copy_(weights[name])
-    low, _ = batch_range(program)
-    return reexport(module, program, example_inputs(program, max(low, EXAMPLE_BATCH), seed))
+    return reexport(module, program, tracing_inputs(program))

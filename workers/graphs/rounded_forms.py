@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch.fx import GraphModule, Node
 
-from workers.graphs.low_bit import bits_of, stored_tensor
+from workers.graphs.low_bit import bits_of
 from workers.graphs.low_bit_floats import FP8_MOST, NF4_LEVELS, fp8_nodes, nearest_fp8, nearest_nf4, nf4_nodes
+from workers.graphs.stored_values import stored_tensor
 
 __all__ = ["Form", "Rounded", "find_rounded"]
 

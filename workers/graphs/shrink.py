@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch.fx import GraphModule, Node
 
-from workers.graphs.calls import Axes, Call, Trace, tensor_at
+from workers.graphs.calls import Axes, Call, Trace
 from workers.graphs.labels import LabelArray
 from workers.graphs.mend import Keep
 from workers.graphs.mend_shapes import SHAPE_MENDERS
 from workers.graphs.mend_values import VALUE_MENDERS
+from workers.graphs.stored_values import attribute
 
 __all__ = ["shrink"]
 
@@ -43,13 +44,13 @@ def _slice_tensors(module: GraphModule, trace: Trace, keep: Keep) -> None:
         if name in replaced or not trace.axes[node]:
             continue
         replaced.add(name)
-        tensor = tensor_at(module, name)
+        tensor = attribute(module, name)
         assert isinstance(tensor, torch.Tensor)
         if id(tensor) not in made:
             made[id(tensor)] = _sliced(tensor, trace.axes[node][0], keep)
-        owner, _, attribute = name.rpartition(".")
+        owner, _, last = name.rpartition(".")
         # Parameters and buffers stay what they are, since the attribute is replaced by one of its own kind.
-        setattr(module.get_submodule(owner), attribute, made[id(tensor)])
+        setattr(module.get_submodule(owner), last, made[id(tensor)])
 
 
 def _sliced(tensor: torch.Tensor, axes: Axes, keep: Keep) -> torch.Tensor:

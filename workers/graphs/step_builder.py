@@ -22,9 +22,9 @@ from torch.fx.node import map_arg
 
 from workers.calling import CarriedTensor, StateContract, StepInput, StepOutput
 from workers.graphs.fixed_values import fixed_nodes, is_length_free, mapped
-from workers.graphs.low_bit import stored_tensor
 from workers.graphs.reexport import dimensions
 from workers.graphs.step_values import Last, Timed, Value
+from workers.graphs.stored_values import stored_tensor
 from workers.graphs.window import CantCarry, Window
 
 __all__ = ["StepBuilder"]

@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 from workers.graphs.calls import is_view
 from workers.graphs.free_names import free_name
 from workers.graphs.int8_annotations import CONVOLUTIONS, LINEARS
-from workers.graphs.weighted_layers import attribute
+from workers.graphs.stored_values import attribute
 
 __all__ = ["store_parts"]
 

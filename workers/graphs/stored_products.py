@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from workers.graphs.weighted_layers import attribute
+from workers.graphs.stored_values import attribute
 
 __all__ = ["make_linear_layers"]
 

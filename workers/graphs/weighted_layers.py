@@ -9,8 +9,9 @@ import torch
 from torch.fx import GraphModule, Node
 
 from workers.graphs.calls import operator_name
+from workers.graphs.stored_values import attribute
 
-__all__ = ["WeightedLayer", "attribute", "weighted_layers"]
+__all__ = ["WeightedLayer", "weighted_layers"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,6 @@ def weighted_layers(module: GraphModule) -> Iterator[WeightedLayer]:
         )
         if names:
             yield WeightedLayer(node, names[0].rpartition(".")[0] or names[0], names)
-
-
-def attribute(module: GraphModule, name: str) -> object:
-    """What `get_attr` of that name reads."""
-    owner, _, last = name.rpartition(".")
-    return getattr(module.get_submodule(owner), last)
 
 
 def _is_matrix(value: object) -> bool:

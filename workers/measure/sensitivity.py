@@ -10,7 +10,8 @@ import torch
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from workers.graphs.weighted_layers import WeightedLayer, attribute
+from workers.graphs.stored_values import attribute
+from workers.graphs.weighted_layers import WeightedLayer
 from workers.measure.quality import sqnr_db
 
 __all__ = ["KINDS", "sensitivities"]

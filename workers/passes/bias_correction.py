@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch.fx import GraphModule, Node
 
-from workers.graphs.low_bit import constant_node, stored_tensor
+from workers.graphs.low_bit import constant_node
+from workers.graphs.stored_values import stored_tensor
 
 __all__ = ["correct_bias", "mean_error"]
 

@@ -12,10 +12,11 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from workers.graphs.calls import Sizes, Split, Trace, tensor_at
+from workers.graphs.calls import Sizes, Split, Trace
 from workers.graphs.channel_fills import unshare_fills
 from workers.graphs.channels import label_channels
 from workers.graphs.labels import FIXED, LabelArray
+from workers.graphs.stored_values import attribute
 
 __all__ = ["Coupling", "Group", "Slot", "couple", "layer_of", "weights"]
 
@@ -140,7 +141,7 @@ def _slots(module: GraphModule, trace: Trace) -> Iterable[Slot]:
     produced, scales = _as_set(trace.produced), _as_set(trace.scales)
     seen: set[int] = set()
     for node in module.graph.find_nodes(op="get_attr"):
-        tensor = tensor_at(module, node.target)
+        tensor = attribute(module, node.target)
         if id(tensor) in seen or not trace.axes[node] or not node.users:
             continue  # of a tensor with two names the export reads one
         seen.add(id(tensor))
@@ -186,7 +187,7 @@ def _worth(coupling: Coupling) -> tuple[int, int]:
     free = np.concatenate([group.classes for group in coupling.groups] or [np.zeros(0, dtype=np.int64)])
     total = 0
     for slot in coupling.slots:
-        tensor = tensor_at(coupling.module, slot.name)
+        tensor = attribute(coupling.module, slot.name)
         assert isinstance(tensor, torch.Tensor)
         total += int(np.isin(slot.classes, free).sum()) * tensor.numel() // len(slot.classes)
     roots = [coupling.trace.labels.roots(axis) for axis in coupling.trace.beside]
@@ -196,7 +197,7 @@ def _worth(coupling: Coupling) -> tuple[int, int]:
 def weights(coupling: Coupling) -> Iterable[tuple[str, torch.nn.Parameter]]:
     """The trained tensors with channels, by name, each once."""
     for name in dict.fromkeys(slot.name for slot in coupling.slots):
-        tensor = tensor_at(coupling.module, name)
+        tensor = attribute(coupling.module, name)
         if isinstance(tensor, torch.nn.Parameter) and tensor.is_floating_point():
             yield name, tensor
 

@@ -93,7 +93,7 @@ class DistillPass(Pass[Distill]):
             return Applied(
                 program, changed=settings.student is not None, layers=layers, figures=figures, reason=_NOTHING_BETTER
             )
-        made = with_state(best.weights, program, context.seed)
+        made = with_state(best.weights, program)
         if layers:
             drop_type_checks(made.graph)  # backends don't know them between codes and weights
         return Applied(made, changed=True, layers=layers, figures=figures)

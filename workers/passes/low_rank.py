@@ -18,7 +18,7 @@ from burnish.results import LayerTreatment
 from workers.graphs.calls import arguments, operator_name
 from workers.graphs.int8_annotations import LINEARS
 from workers.graphs.reexport import reexport
-from workers.graphs.weighted_layers import attribute
+from workers.graphs.stored_values import attribute
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.input_moments import input_moments, portions
 from workers.passes.quantize_layers import Layer, find_layers

@@ -10,7 +10,8 @@ from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from burnish.passes import Prune
-from workers.graphs.weighted_layers import WeightedLayer, attribute, weighted_layers
+from workers.graphs.stored_values import attribute
+from workers.graphs.weighted_layers import WeightedLayer, weighted_layers
 
 __all__ = ["PrunableWeight", "columns_last", "prunable_weights", "restored"]
 

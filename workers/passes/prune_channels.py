@@ -21,12 +21,9 @@ from workers.passes.coupling import Coupling, couple, weights
 from workers.passes.prune_gradients import gradients
 from workers.passes.prune_names import unknown_patterns
 from workers.passes.prune_report import ChannelReport
-from workers.programs import example_inputs
+from workers.programs import tracing_inputs
 
 __all__ = ["prune_channels", "why_not_channels"]
-
-EXAMPLE_BATCH = 3
-"""Any batch above 1 would do: tracing takes 0 and 1 for constants."""
 
 
 def why_not_channels(program: ExportedProgram, settings: Prune) -> Sequence[str]:
@@ -67,7 +64,7 @@ def prune_channels(program: ExportedProgram, settings: Prune, context: PassConte
         return Applied(program, changed=False, layers=layers, figures=figures)
     context.progress(0.5, f"removing {len(removed)} of {_count(coupling)} coupled channels")
     shrink(coupling.module, coupling.trace, removed)
-    made = reexport(coupling.module, program, example_inputs(program, EXAMPLE_BATCH, context.seed))
+    made = reexport(coupling.module, program, tracing_inputs(program))
     context.progress(1.0, "pruned")
     return Applied(made, changed=True, layers=layers, figures=figures)
 

@@ -77,7 +77,7 @@ def prune_weights(program: ExportedProgram, settings: Prune, context: PassContex
     if all(torch.equal(before[name], tensor) for name, tensor in state(module).items()):
         already = "As many weights as asked for are zero already." if chosen else ""
         return Applied(program, changed=False, layers=layers, figures=figures, reason=already)
-    made = with_state(state(module), program, context.seed)
+    made = with_state(state(module), program)
     return Applied(made, changed=True, layers=layers, figures=figures)
 
 

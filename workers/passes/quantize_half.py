@@ -14,11 +14,11 @@ from burnish.results import LayerTreatment
 from workers.graphs.folded_norms import fold_batch_norms
 from workers.graphs.half_precision import has_submodules, make_half
 from workers.graphs.reexport import reexport
+from workers.graphs.stored_values import attribute, stored_tensor
 from workers.graphs.type_checks import drop_type_checks
-from workers.graphs.weighted_layers import attribute
 from workers.passes.base import PassContext
 from workers.passes.calibration import batches
-from workers.passes.quantize_layers import Layer, find_layers, named_kind, stored
+from workers.passes.quantize_layers import Layer, find_layers, named_kind
 from workers.passes.weight_forms import ratio_db
 
 __all__ = ["float32_weights", "half_reasons", "quantize_half"]
@@ -89,7 +89,7 @@ def _kept(module: GraphModule, layer: Layer, settings: Quantize) -> str | None:
     if named_kind(layer, settings) == "float32":
         return "the settings leave it alone"
     most = torch.finfo(_TYPES[settings.weights]).max
-    if any(float(stored(module, node).abs().max()) > most for node in float32_weights(module, layer)):
+    if any(float(stored_tensor(module, node).detach().abs().max()) > most for node in float32_weights(module, layer)):
         return f"a weight is beyond {most:g}, the greatest number of {settings.weights}"
     return None
 
@@ -114,7 +114,7 @@ def _why_left(layer: Layer, planned: LayerTreatment, halved: bool, was_half: boo
 
 def _treatment(module: GraphModule, layer: Layer, settings: Quantize) -> LayerTreatment:
     dtype = _TYPES[settings.weights]
-    weights = [stored(module, node) for node in float32_weights(module, layer)]
+    weights = [stored_tensor(module, node).detach() for node in float32_weights(module, layer)]
     if not weights:
         reason = f"arithmetic in {settings.weights}; {layer.reason}"
         return LayerTreatment(layer=layer.name, treatment=settings.weights, reason=reason)

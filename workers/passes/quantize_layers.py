@@ -15,9 +15,10 @@ from torch.fx import GraphModule, Node
 from burnish.passes import Quantize
 from workers.graphs.calls import is_view, operator_name
 from workers.graphs.int8_annotations import CONVOLUTIONS, LINEARS
-from workers.graphs.weighted_layers import WeightedLayer, attribute, weighted_layers
+from workers.graphs.stored_values import attribute
+from workers.graphs.weighted_layers import WeightedLayer, weighted_layers
 
-__all__ = ["EMBEDDINGS", "RECURRENT", "Kind", "Layer", "find_layers", "kind_for", "layer_name", "named_kind", "stored"]
+__all__ = ["EMBEDDINGS", "RECURRENT", "Kind", "Layer", "find_layers", "kind_for", "layer_name", "named_kind"]
 
 aten = torch.ops.aten
 
@@ -132,14 +133,6 @@ def layer_name(node: Node) -> str:
     if isinstance(weight, Node) and weight.op == "get_attr":
         return str(weight.target).rpartition(".")[0] or str(weight.target)
     return node.name
-
-
-def stored(module: GraphModule, node: Node) -> torch.Tensor:
-    """The tensor of a `get_attr` node."""
-    owner, _, attribute = str(node.target).rpartition(".")
-    value = getattr(module.get_submodule(owner), attribute)
-    assert isinstance(value, torch.Tensor)
-    return value.detach()
 
 
 def _why_not(node: Node, kind: Kind) -> str | None:

@@ -12,8 +12,9 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
 from burnish.passes import Quantize
+from workers.graphs.stored_values import stored_tensor
 from workers.measure.quality import sqnr_db
-from workers.passes.quantize_layers import Layer, stored
+from workers.passes.quantize_layers import Layer
 from workers.passes.rounding_grid import Rounding
 from workers.passes.weight_forms import Form, rounded
 
@@ -60,13 +61,14 @@ def sensitive_parts(
         inputs: of the program: the samples that it runs with.
     """
     runs = _Runs(module, inputs)
-    forms = {node: rounded(stored(module, node), kind, rounding, settings, None) for node in layer.weights}
+    weights = {node: stored_tensor(module, node).detach() for node in layer.weights}
+    forms = {node: rounded(weight, kind, rounding, settings, None) for node, weight in weights.items()}
     ratios = {node: runs.with_weight(node, form) for node, form in forms.items()}
     fine: dict[Node, Form] = {}
     floats: list[Node] = []
     reasons: list[str] = []
     for node, share in _sensitive(module, ratios):
-        form = rounded(stored(module, node), "int8", replace(rounding, bits=8, group=_FINE_GROUP), settings, None)
+        form = rounded(weights[node], "int8", replace(rounding, bits=8, group=_FINE_GROUP), settings, None)
         if (left := runs.with_weight(node, form)) >= HARMLESS_DB:
             fine[node] = form
             became = f"has 8 bits in groups of {_FINE_GROUP}, which leave {left:.1f} dB"
@@ -85,7 +87,7 @@ def sensitive_parts(
 def _sensitive(module: GraphModule, ratios: Mapping[Node, float]) -> Iterator[tuple[Node, float]]:
     """Rule 2: matrices, each with its share of the weights."""
     noise = {node: 10 ** (-ratio / 10) for node, ratio in ratios.items()}
-    sizes = {node: stored(module, node).numel() for node in ratios}
+    sizes = {node: stored_tensor(module, node).numel() for node in ratios}
     for node, ratio in ratios.items():
         share = sizes[node] / sum(sizes.values())
         if ratio < SPOILED_DB and noise[node] >= _TIMES * share * sum(noise.values()):
@@ -107,7 +109,7 @@ class _Runs:
 
     def with_weight(self, node: Node, form: Form) -> float:
         """Signal-to-noise ratio of the outputs, in dB, with a weight in this form."""
-        with _replaced(stored(self._module, node), form.dequantized()):
+        with _replaced(stored_tensor(self._module, node).detach(), form.dequantized()):
             return sqnr_db(self._exact, self._outputs(self._module))
 
     def with_rounded_input(self, calls: Sequence[Node]) -> float:

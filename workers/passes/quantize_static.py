@@ -15,8 +15,8 @@ from burnish.results import LayerTreatment
 from workers.graphs.affine_batch_norms import make_batch_norms_affine
 from workers.graphs.folded_norms import fold_batch_norms
 from workers.graphs.int8_annotations import CONVOLUTIONS, LINEARS, Int8Annotations
-from workers.graphs.low_bit import stored_tensor
 from workers.graphs.reexport import reexport
+from workers.graphs.stored_values import stored_tensor
 from workers.passes.base import PassContext
 from workers.passes.bias_correction import correct_bias, mean_error
 from workers.passes.calibration import batches

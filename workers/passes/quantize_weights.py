@@ -15,12 +15,13 @@ from workers.graphs.folded_norms import fold_batch_norms
 from workers.graphs.low_bit import round_input
 from workers.graphs.recurrent_stacks import split_first_layer
 from workers.graphs.reexport import reexport
+from workers.graphs.stored_values import stored_tensor
 from workers.graphs.type_checks import drop_type_checks
 from workers.passes.base import PassContext
 from workers.passes.bias_correction import correct_bias, mean_error
 from workers.passes.calibration import batches
 from workers.passes.input_moments import Moments, input_moments, portions
-from workers.passes.quantize_layers import EMBEDDINGS, Layer, find_layers, stored
+from workers.passes.quantize_layers import EMBEDDINGS, Layer, find_layers
 from workers.passes.quantize_recurrent import Spared, sensitive_parts
 from workers.passes.rounding_grid import Rounding
 from workers.passes.weight_forms import Form, ratio_db, rounded, rounding_of, words, write
@@ -110,7 +111,7 @@ class _Treating:
         for node in layer.weights:
             if node in spared.floats:
                 continue
-            weight, seen = stored(self.module, node), self.inputs.get(str(node.target))
+            weight, seen = stored_tensor(self.module, node).detach(), self.inputs.get(str(node.target))
             form = spared.fine.get(node) or rounded(weight, kind, rounding, self.settings, seen)
             pairs.append((weight, form))
             written = write(self.module, node, form)
@@ -122,7 +123,7 @@ class _Treating:
         dynamic = self._is_dynamic(kind)
         reasons += spared.reasons
         reasons.append(_round_inputs(self.module, layer, spared) if dynamic else "its input stays float")
-        floats = sum(4 * stored(self.module, node).numel() for node in spared.floats)
+        floats = sum(4 * stored_tensor(self.module, node).detach().numel() for node in spared.floats)
         return LayerTreatment(
             layer=layer.name,
             treatment=kind,

@@ -10,7 +10,8 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Interpreter, Node
 
 from workers.datasets import read_samples
-from workers.graphs.weighted_layers import WeightedLayer, attribute, weighted_layers
+from workers.graphs.stored_values import attribute
+from workers.graphs.weighted_layers import WeightedLayer, weighted_layers
 from workers.measure.layers import time_calls
 from workers.measure.sensitivity import sensitivities
 from workers.passes.base import Samples

@@ -24,8 +24,9 @@ from workers.backends.onnxruntime import OnnxRuntime
 from workers.graphs.half_precision import make_half
 from workers.graphs.low_bit_floats import write_fp8, write_nf4
 from workers.graphs.reexport import reexport
+from workers.graphs.stored_values import stored_tensor
 from workers.measure.reproduction import Precision, cases, check_cases, tolerance_of
-from workers.passes.quantize_layers import find_layers, stored
+from workers.passes.quantize_layers import find_layers
 from workers.passes.round_floats import round_fp8, round_nf4
 from workers.standalone.load_onnxruntime import Runner, load
 
@@ -160,7 +161,7 @@ def test_few_bit_floats_agree_with_the_program_and_are_stored_as_such(kind: str,
     assert isinstance(module, GraphModule)
     for layer in find_layers(module):
         for node in layer.weights:
-            weight = stored(module, node)
+            weight = stored_tensor(module, node).detach()
             if kind == "fp8":
                 write_fp8(module, node, round_fp8(weight))
             else:

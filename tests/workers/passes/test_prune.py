@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim
 
 from burnish.passes import Prune
 from tests import models
 from tests.workers.passes.coupled_nets import NETS, Net, context, export, image, prune, rows, zero_half
 from workers.passes.base import Applied
 from workers.passes.prune import PrunePass
-from workers.programs import save_program
+from workers.programs import batch_range, save_program
 
 PRUNABLE = ("residual_cnn", "depthwise_cnn", "concat_cnn", "mlp", "encoder")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -52,6 +53,14 @@ def test_removing_zero_channels_leaves_the_outputs_however_they_are_tied(name: s
     assert applied.figures["channels_removed"] == zeroed
     for batch in (1, 3, 7):
         torch.testing.assert_close(applied.program.module()(inputs(batch)), module(inputs(batch)), **CLOSE)
+
+
+def test_the_least_batch_stays_what_it_was() -> None:
+    shapes = ({0: Dim("batch", min=5, max=64)},)
+    program = torch.export.export(models.module("mlp"), models.example("mlp", 8), dynamic_shapes=shapes)
+    applied = prune(program)
+    assert applied.changed
+    assert batch_range(applied.program) == batch_range(program) == (5, 64)
 
 
 @pytest.mark.parametrize("name", PRUNABLE)
