@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.replies import moment
-from api.understood import spec_of, understood
+from api.understood import spec_of, verdict_of
 from burnish.formats import DatasetSchema
 from burnish.recipe import JobSpec
 from burnish.resources import (
@@ -14,7 +14,6 @@ from burnish.resources import (
     ErrorResource,
     EventResource,
     FailureResource,
-    FaultResource,
     JobResource,
     JobSummary,
     ModelResource,
@@ -62,12 +61,12 @@ def dataset_resource(dataset: Dataset) -> DatasetResource:
 
 def job_summary(job: Job) -> JobSummary:
     """A job in a list."""
-    return JobSummary(**_summary(job, spec_of(job)[0], _verdict(job)[0]))
+    return JobSummary(**_summary(job, spec_of(job)[0], verdict_of(job)[0]))
 
 
 def job_resource(job: Job, steps: Sequence[Step], schedule: str | None = None) -> JobResource:
     """A job, whole. `schedule` is the id of the one that made it."""
-    (spec, unread), (verdict, unread_too), trace = spec_of(job), _verdict(job), Trace.parse(job.traceparent)
+    (spec, unread), (verdict, unread_too), trace = spec_of(job), verdict_of(job), Trace.parse(job.traceparent)
     return JobResource(
         **_summary(job, spec, verdict),
         spec=spec,
@@ -122,10 +121,6 @@ def _summary(job: Job, spec: JobSpec, verdict: Verdict | None) -> dict[str, Any]
         "finished_at": moment(job.finished_at) if job.finished_at is not None else None,
         "links": {"self": f"/v1/jobs/{job.id}", "events": f"/v1/jobs/{job.id}/events", "html": f"/jobs/{job.id}"},
     }
-
-
-def _verdict(job: Job) -> tuple[Verdict | None, tuple[FaultResource, ...]]:
-    return understood(Verdict, job.verdict, at="/verdict", fallback=None) if job.verdict else (None, ())
 
 
 def _chosen(verdict: Verdict) -> Candidate | None:

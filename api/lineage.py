@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.understood import spec_of
+from api.understood import spec_of, verdict_of
 from burnish.results import Candidate, Estimate, Verdict
 from storage.records import Job, Step
 
@@ -48,9 +48,12 @@ class Result:
         return next((each for each in self.verdict.candidates if each.name == "eager"), None)
 
 
-def result_of(job: Job, steps: Sequence[Step]) -> Result:
-    """What a job that has succeeded made, the artifact that was chosen first."""
-    verdict = Verdict.model_validate(job.verdict)
+def result_of(job: Job, steps: Sequence[Step]) -> Result | None:
+    """What a job that has succeeded made, the artifact that was chosen first; `None` if another version of Burnish
+    wrote the verdict so that this one can't read it."""
+    verdict, _ = verdict_of(job)
+    if verdict is None:
+        return None
     target = spec_of(job)[0].recipe.target
     made = [
         Made(each, steps_to(steps, each.artifact.digest), each.name == verdict.chosen)

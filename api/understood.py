@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from burnish.document import Document
 from burnish.recipe import JobSpec, faults_of
 from burnish.resources import FaultResource
+from burnish.results import Verdict
 from storage.records import Job
 
-__all__ = ["spec_of", "understood"]
+__all__ = ["spec_of", "understood", "verdict_of"]
 
 DocumentT = TypeVar("DocumentT", bound=Document)
 FallbackT = TypeVar("FallbackT")
@@ -26,6 +27,11 @@ def spec_of(job: Job) -> tuple[JobSpec, tuple[FaultResource, ...]]:
     known = {"model": job.model_id, "dataset": job.dataset_id}
     document = {**known, **job.spec} if isinstance(job.spec, dict) else job.spec
     return understood(JobSpec, document, at="/spec", fallback=JobSpec.model_validate(known))
+
+
+def verdict_of(job: Job) -> tuple[Verdict | None, tuple[FaultResource, ...]]:
+    """The job's verdict, if there is one that can be read at all, and the parts of it that can't be read."""
+    return understood(Verdict, job.verdict, at="/verdict", fallback=None) if job.verdict else (None, ())
 
 
 def understood(

@@ -58,8 +58,9 @@ def model_page(name: str) -> str:
         if not found:
             raise NotFound(f"There is no model {name}.", cure="Look at the list of models.")
         results = [
-            result_of(job, steps.of_job(tx, job.id) if index < _LINEAGE else ())
+            result
             for index, job in enumerate(versions.results(tx, name, limit=_RESULTS))
+            if (result := result_of(job, steps.of_job(tx, job.id) if index < _LINEAGE else ())) is not None
         ]
         standing = aliases.list_(tx, name)
         history = [(entry.alias, _past(tx, name, entry.alias)) for entry in standing]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from api.lineage import quality_plot, result_of, speed_plot, steps_to
@@ -47,6 +48,7 @@ def test_the_way_to_an_artifact_is_that_of_its_program(place: Place) -> None:
 
 def test_a_result_tells_what_was_made_the_chosen_one_first(place: Place) -> None:
     found = result_of(*run(place))
+    assert found is not None
     assert [(made.candidate.name, made.chosen) for made in found.made] == [
         ("prune@onnxruntime", True), ("original@onnxruntime", False),
     ]  # fmt: skip
@@ -59,7 +61,9 @@ def points(plot: dict[str, Any] | None) -> list[tuple[int, str, float]]:
 
 
 def test_speed_and_quality_are_told_of_the_original_and_of_what_was_handed_back(place: Place) -> None:
-    results = [result_of(*run(place))]
+    found = result_of(*run(place))
+    assert found is not None
+    results = [found]
     assert points(speed_plot(results, 1)) == [(1, "original", 0.002), (1, "handed back", 0.0005)]
     assert points(quality_plot(results, None)) == [(1, "original", 0.96), (1, "handed back", 0.957)]
 
@@ -67,7 +71,18 @@ def test_speed_and_quality_are_told_of_the_original_and_of_what_was_handed_back(
 def test_the_newest_result_of_a_version_counts(place: Place) -> None:
     job, every = run(place)
     newer = result_of(job, every)
+    assert newer is not None
     assert len(points(speed_plot([newer, newer], None))) == 2
+
+
+def test_a_verdict_of_another_version_is_read_as_far_as_it_goes(place: Place) -> None:
+    job, every = run(place)
+    assert job.verdict is not None
+    whole, odd = (result_of(replace(job, verdict={**job.verdict, **more}), every) for more in ({}, {"aura": 3}))
+    assert whole is not None
+    assert odd is not None
+    assert odd.verdict == whole.verdict
+    assert result_of(replace(job, verdict={"outcome": "enlightened"}), every) is None
 
 
 def test_without_results_there_is_nothing_to_draw() -> None:
