@@ -48,7 +48,8 @@ class Striker:
         self.missed: Counter[Kind] = Counter()
         """Blows that found nothing to hit."""
         self.mended: Counter[str] = Counter()
-        """Processes that ended by themselves and were started again, as a supervisor would."""
+        """Processes that ended by themselves and were started again, as a supervisor would: each with its status and
+        last words."""
         self._down: set[str] = set()
         """Those that are dead by our hand, for a while."""
         self._blows: dict[str, Callable[[Fault], Undo | None]] = {
@@ -82,7 +83,7 @@ class Striker:
         """Starts what ended by itself."""
         for name in self._stack.names:
             if name not in self._down and not self._stack.runs(name):
-                self.mended[name.partition("-")[0]] += 1
+                self.mended[f"{name.partition('-')[0]}, {self._stack.last_words(name)}"] += 1
                 self._stack.start(name)
 
     def _until(self, moment: float) -> None:

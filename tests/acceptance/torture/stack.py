@@ -136,6 +136,12 @@ class Stack:
         process = self._processes.get(name)
         return process is not None and process.poll() is None
 
+    def last_words(self, name: str) -> str:
+        """How one that was started ended: its exit status, and the last line that it wrote."""
+        lines = (self.folder / f"{name}.log").read_text(errors="replace").split("\n")
+        said = next((line for line in reversed(lines) if line.strip()), "nothing")
+        return f"{self._processes[name].poll()}: {said[-200:]}"
+
     def pid(self, name: str) -> int:
         """Process id of one that runs."""
         return self._processes[name].pid
