@@ -162,11 +162,12 @@ def _device_faults(tx: Transaction, target: Target) -> Iterator[Fault]:
             cure=f"Start a worker with BURNISH_QUEUES={target.device}, or name a device that is served.",
         )
     elif not any(target.device in BACKEND_DEVICES[name] for name in target.backends):
+        known = {device for devices in BACKEND_DEVICES.values() for device in devices}
         fitting = [name for name, devices in BACKEND_DEVICES.items() if target.device in devices]
         yield Fault(
             where="/recipe/target/backend",
             message=f"`{target.backend}` makes no artifact for {target.device!r}.",
-            cure=f"Use {' or '.join(fitting)}." if fitting else "Use the device cpu or cuda.",
+            cure=f"Use {' or '.join(fitting)}." if fitting else f"Use the device {' or '.join(sorted(known))}.",
         )
 
 

@@ -3,8 +3,8 @@
     python -m benchmarks.torture [--jobs 1000] [--faults 320] [--seed N] [--where servers|embedded] [--seconds S]
 
 The same program as `tests/acceptance/test_torture.py`; with servers, a run of two minutes or more has one outage of the
-store of 20 to 30 s besides the short ones. Exit status 1 if a promise was broken. A run is repeated by its
-seed and its numbers, which it prints first. Of so many faults some find nothing to hit: 300 and more do.
+store of 20 to 30 s besides the short ones. Exit status 1 if a promise was broken. A run is repeated by its seed and its
+numbers, which it prints first. Of so many faults some find nothing to hit: 300 and more do hit.
 """
 
 from __future__ import annotations

@@ -348,7 +348,7 @@ def _translated() -> Iterator[None]:
 
 def _trouble(error: driver.SQLAlchemyError) -> BurnishError:
     """What is meant by an error that drivers call operational."""
-    cause = error.orig if isinstance(error, driver.DBAPIError) else error
+    cause = _cause(error)
     if getattr(cause, "sqlite_errorname", None) == "SQLITE_ERROR":  # a wrong statement, or no tables yet
         return _refused(error)
     if any(sign in str(cause) for sign in ("disk is full", "No space left on device")):
@@ -372,8 +372,13 @@ def _trouble(error: driver.SQLAlchemyError) -> BurnishError:
     )
 
 
+def _cause(error: driver.SQLAlchemyError) -> BaseException | None:
+    """The driver's own error, where there is one."""
+    return error.orig if isinstance(error, driver.DBAPIError) else error
+
+
 def _refused(error: driver.SQLAlchemyError) -> BurnishError:
-    cause = error.orig if isinstance(error, driver.DBAPIError) else error
+    cause = _cause(error)
     match getattr(cause, "sqlite_errorname", None):
         case "SQLITE_NOTADB":
             return BadSetting(

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch.export import ExportedProgram
 
-from burnish.recipe import Target
+from burnish.recipe import BACKEND_DEVICES, Backend, Target
 from workers.passes.base import Samples
 
 __all__ = ["BackendRunner", "Lowered"]
@@ -28,16 +28,20 @@ class Lowered:
 class BackendRunner(ABC):
     """One backend. Its loader, which runs without Burnish, is `workers/standalone/load_<name>.py`."""
 
-    name: ClassVar[str]
+    name: ClassVar[Backend]
     filename: ClassVar[str]
     """Name of the artifact for users: `model.pt2`, `model.onnx`."""
     libraries: ClassVar[tuple[str, ...]]
     """Distributions whose versions the artifact depends on: part of the cache key."""
     depends_on_isa: ClassVar[bool]
     """True if the bytes are for this machine's instruction set: then the ISA is part of the cache key."""
-    devices: ClassVar[frozenset[str]]
     automatic: ClassVar[bool]
     """True if `backend: auto` tries it; as `burnish.recipe.AUTOMATIC_BACKENDS` says to those who import no torch."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where its artifacts run."""
+        return BACKEND_DEVICES[self.name]
 
     @abstractmethod
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:

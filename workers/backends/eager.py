@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch.export import ExportedProgram
 
-from burnish.recipe import BACKEND_DEVICES, Target
+from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.device import missing_device
 from workers.passes.base import Samples
@@ -26,11 +26,10 @@ class Eager(BackendRunner):
     precision and few-bit floats are stock PyTorch.
     """
 
-    name: ClassVar[str] = "eager"
+    name: ClassVar[Backend] = "eager"
     filename: ClassVar[str] = "model.pt2"
     libraries: ClassVar[tuple[str, ...]] = ("torch",)
     depends_on_isa: ClassVar[bool] = False
-    devices = frozenset(BACKEND_DEVICES["eager"])
     automatic: ClassVar[bool] = False
 
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:

@@ -12,7 +12,7 @@ import torch
 from torch.export import ExportedProgram
 
 from burnish.errors import UnsupportedModel
-from burnish.recipe import BACKEND_DEVICES, Target
+from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.free_batch import free_batch
 from workers.passes.base import Samples
@@ -29,11 +29,10 @@ class ExecuTorch(BackendRunner):
     is needed. Figures measured here are those of this processor and not of a phone.
     """
 
-    name: ClassVar[str] = "executorch"
+    name: ClassVar[Backend] = "executorch"
     filename: ClassVar[str] = "model.pte"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao", "executorch")
     depends_on_isa: ClassVar[bool] = False
-    devices = frozenset(BACKEND_DEVICES["executorch"])
     automatic: ClassVar[bool] = False
 
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:

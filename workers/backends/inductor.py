@@ -21,7 +21,7 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_unflatten
 
 from burnish.errors import UnsupportedModel
-from burnish.recipe import BACKEND_DEVICES, Target
+from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.backends.kernels.library import LIBRARY, make_library
 from workers.graphs.cuda_weights import cuda_refusals, for_cuda
@@ -65,11 +65,10 @@ class Inductor(BackendRunner):
     linear layers that it refuses, or leaves in float: see `workers/graphs/inductor_linear_inputs.py`.
     """
 
-    name: ClassVar[str] = "inductor"
+    name: ClassVar[Backend] = "inductor"
     filename: ClassVar[str] = "model.pt2"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao")
     depends_on_isa: ClassVar[bool] = True
-    devices = frozenset(BACKEND_DEVICES["inductor"])
     automatic: ClassVar[bool] = True
 
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:

@@ -11,7 +11,7 @@ import torchao.quantization.pt2e  # noqa: F401  # registers the ops of quantized
 from torch.export import ExportedProgram
 
 from burnish.errors import UnsupportedModel
-from burnish.recipe import BACKEND_DEVICES, Target
+from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_bias import quantize_biases
@@ -40,11 +40,10 @@ class OnnxRuntime(BackendRunner):
     milliseconds and for the machine at hand, so the file is not optimized beforehand.
     """
 
-    name: ClassVar[str] = "onnxruntime"
+    name: ClassVar[Backend] = "onnxruntime"
     filename: ClassVar[str] = "model.onnx"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
     depends_on_isa: ClassVar[bool] = False
-    devices = frozenset(BACKEND_DEVICES["onnxruntime"])
     automatic: ClassVar[bool] = True
 
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:

@@ -16,7 +16,7 @@ import torchao.quantization.pt2e  # noqa: F401  # registers the ops of quantized
 from torch.export import ExportedProgram
 
 from burnish.errors import UnsupportedModel
-from burnish.recipe import BACKEND_DEVICES, Target
+from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.dynamic_rounding import DynamicRounding, drop_dynamic_rounding
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
@@ -53,11 +53,10 @@ class OpenVino(BackendRunner):
        few processors have it, and where they lack it OpenVINO would take bfloat16, which is coarser.
     """
 
-    name: ClassVar[str] = "openvino"
+    name: ClassVar[Backend] = "openvino"
     filename: ClassVar[str] = "model.openvino.zip"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao", "onnx", "onnxscript", "onnx-ir", "openvino")
     depends_on_isa: ClassVar[bool] = False
-    devices = frozenset(BACKEND_DEVICES["openvino"])
     automatic: ClassVar[bool] = True
 
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.fx import GraphModule, Node
 
-from workers.graphs.stored_values import stored_tensor
+from workers.graphs.stored_values import stored_double
 
 __all__ = ["make_batch_norms_affine"]
 
@@ -33,9 +33,9 @@ def _rewrite(module: GraphModule, node: Node) -> None:
     source, weight, bias, mean, variance, _, _, epsilon, _ = node.args
     assert isinstance(source, Node)
     assert isinstance(epsilon, float)
-    deviation = torch.sqrt(_double(module, variance) + epsilon)
-    scale = (1.0 if weight is None else _double(module, weight)) / deviation
-    shift = (0.0 if bias is None else _double(module, bias)) - _double(module, mean) * scale
+    deviation = torch.sqrt(stored_double(module, variance, 1.0) + epsilon)
+    scale = stored_double(module, weight, 1.0) / deviation
+    shift = stored_double(module, bias, 0.0) - stored_double(module, mean, 0.0) * scale
     value = node.meta["val"]
     shape = [-1] + [1] * (value.dim() - 2)
     with module.graph.inserting_before(node):
@@ -48,7 +48,3 @@ def _rewrite(module: GraphModule, node: Node) -> None:
             result.meta["val"] = value
     node.replace_all_uses_with(result)
     module.graph.erase_node(node)
-
-
-def _double(module: GraphModule, node: object) -> torch.Tensor:
-    return stored_tensor(module, node).detach().double()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.fx import GraphModule, Node
 
 from workers.graphs.free_names import free_name
-from workers.graphs.stored_values import stored_tensor
+from workers.graphs.stored_values import set_attribute, stored_double
 
 __all__ = ["fold_batch_norms"]
 
@@ -55,16 +56,16 @@ def _fold(module: GraphModule, norm: Node) -> None:
     source, scale, shift, mean, variance, _, _, epsilon = norm.args[:8]
     assert isinstance(source, Node)
     assert isinstance(epsilon, float)
-    weight = _constant(module, source.args[1], 0.0)
-    factor = (_constant(module, variance, 0.0) + epsilon).rsqrt() * _constant(module, scale, 1.0)
-    bias = _constant(module, source.args[2] if len(source.args) > 2 else None, 0.0)
-    moved = (bias - _constant(module, mean, 0.0)) * factor + _constant(module, shift, 0.0)
+    weight = stored_double(module, source.args[1], 0.0)
+    factor = (stored_double(module, variance, 0.0) + epsilon).rsqrt() * stored_double(module, scale, 1.0)
+    bias = stored_double(module, source.args[2] if len(source.args) > 2 else None, 0.0)
+    moved = (bias - stored_double(module, mean, 0.0)) * factor + stored_double(module, shift, 0.0)
     wide = factor.reshape(-1, *[1] * (weight.dim() - 1))
     node = source.args[1]
     assert isinstance(node, Node)
     name = _bias_name(module, source)
-    _store(module, str(node.target), (weight * wide).float())
-    _store(module, name, moved.float().expand(len(weight)).clone())
+    set_attribute(module, str(node.target), nn.Parameter((weight * wide).float(), requires_grad=False))
+    set_attribute(module, name, nn.Parameter(moved.float().expand(len(weight)).clone(), requires_grad=False))
     with module.graph.inserting_before(source):
         added = module.graph.get_attr(name)
     added.meta["val"] = norm.meta["val"].new_empty(len(weight))
@@ -81,15 +82,3 @@ def _bias_name(module: GraphModule, convolution: Node) -> str:
     assert isinstance(weight, Node)
     owner, _, attribute = str(weight.target).rpartition(".")
     return free_name(module, f"{owner}.bias" if owner and attribute == "weight" else f"{weight.target}_bias")
-
-
-def _constant(module: GraphModule, node: object, default: float) -> torch.Tensor:
-    """A stored tensor in double precision."""
-    if node is None:
-        return torch.tensor(default, dtype=torch.float64)
-    return stored_tensor(module, node).detach().double()
-
-
-def _store(module: GraphModule, name: str, value: torch.Tensor) -> None:
-    owner, _, attribute = name.rpartition(".")
-    setattr(module.get_submodule(owner), attribute, torch.nn.Parameter(value, requires_grad=False))

@@ -9,7 +9,7 @@ import torch
 
 from workers.graphs.calls import Axes, Call
 from workers.graphs.mend import Keep, set_argument
-from workers.graphs.stored_values import attribute
+from workers.graphs.stored_values import attribute, set_attribute
 
 __all__ = ["VALUE_MENDERS"]
 
@@ -66,11 +66,10 @@ def _scale(call: Call, name: str, factor: float, keep: Keep) -> None:
     keep.scaled.add(name)
     weight = attribute(module, name)
     assert isinstance(weight, torch.Tensor)
-    owner, _, last = name.rpartition(".")
     scaled: Any = weight.detach() * factor
     if isinstance(weight, torch.nn.Parameter):
         scaled = torch.nn.Parameter(scaled, weight.requires_grad)
-    setattr(module.get_submodule(owner), last, scaled)
+    set_attribute(module, name, scaled)
 
 
 def _mend_mean(call: Call, keep: Keep) -> None:

@@ -9,6 +9,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from workers.graphs.reexport import reexport
+from workers.graphs.stored_values import set_attribute
 from workers.programs import tracing_inputs
 
 __all__ = ["state", "with_own_weights", "with_state"]
@@ -22,8 +23,7 @@ def with_own_weights(program: ExportedProgram) -> GraphModule:
     for name, tensor in state(module).items():
         if id(tensor) not in owned:
             owned[id(tensor)] = copy.deepcopy(tensor)
-        owner, _, attribute = name.rpartition(".")
-        setattr(module.get_submodule(owner), attribute, owned[id(tensor)])
+        set_attribute(module, name, owned[id(tensor)])
     return module
 
 

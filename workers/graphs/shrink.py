@@ -13,7 +13,7 @@ from workers.graphs.labels import LabelArray
 from workers.graphs.mend import Keep
 from workers.graphs.mend_shapes import SHAPE_MENDERS
 from workers.graphs.mend_values import VALUE_MENDERS
-from workers.graphs.stored_values import attribute
+from workers.graphs.stored_values import attribute, set_attribute
 
 __all__ = ["shrink"]
 
@@ -48,9 +48,8 @@ def _slice_tensors(module: GraphModule, trace: Trace, keep: Keep) -> None:
         assert isinstance(tensor, torch.Tensor)
         if id(tensor) not in made:
             made[id(tensor)] = _sliced(tensor, trace.axes[node][0], keep)
-        owner, _, last = name.rpartition(".")
         # Parameters and buffers stay what they are, since the attribute is replaced by one of its own kind.
-        setattr(module.get_submodule(owner), last, made[id(tensor)])
+        set_attribute(module, name, made[id(tensor)])
 
 
 def _sliced(tensor: torch.Tensor, axes: Axes, keep: Keep) -> torch.Tensor:

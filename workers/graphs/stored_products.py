@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from workers.graphs.stored_values import attribute
+from workers.graphs.stored_values import attribute, set_attribute
 
 __all__ = ["make_linear_layers"]
 
@@ -104,9 +104,8 @@ def _turn(module: GraphModule, name: str) -> None:
     """Stores a matrix transposed. The program that `module` is of keeps its own."""
     weight = attribute(module, name)
     assert isinstance(weight, nn.Parameter)
-    owner, _, last = name.rpartition(".")
     turned = nn.Parameter(weight.detach().t().contiguous(), requires_grad=weight.requires_grad)
-    setattr(module.get_submodule(owner), last, turned)
+    set_attribute(module, name, turned)
     for node in _reads(module, name):
         node.meta["val"] = node.meta["val"].t().contiguous()
 

@@ -1,4 +1,4 @@
-"""What a module stores under the dotted names that `get_attr` nodes read."""
+"""What a module stores under the dotted names that `get_attr` nodes read: read and replaced."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from functools import reduce
 import torch
 from torch.fx import GraphModule, Node
 
-__all__ = ["attribute", "stored_tensor"]
+__all__ = ["attribute", "set_attribute", "stored_double", "stored_tensor"]
 
 
 def attribute(module: torch.nn.Module, name: str) -> object:
     """What `module` holds under a dotted name."""
     return reduce(getattr, name.split("."), module)
+
+
+def set_attribute(module: torch.nn.Module, name: str, value: torch.Tensor) -> None:
+    """Puts a tensor under a dotted name; a parameter in the place of one, any other tensor in that of a buffer."""
+    owner, _, last = name.rpartition(".")
+    setattr(module.get_submodule(owner), last, value)
 
 
 def stored_tensor(module: GraphModule, node: object) -> torch.Tensor:
@@ -22,3 +28,10 @@ def stored_tensor(module: GraphModule, node: object) -> torch.Tensor:
     value = attribute(module, str(node.target))
     assert isinstance(value, torch.Tensor)
     return value
+
+
+def stored_double(module: GraphModule, node: object, default: float) -> torch.Tensor:
+    """A stored tensor in double precision; `default` where there is none."""
+    if node is None:
+        return torch.tensor(default, dtype=torch.float64)
+    return stored_tensor(module, node).detach().double()

@@ -67,7 +67,7 @@ def sensitive_parts(
     fine: dict[Node, Form] = {}
     floats: list[Node] = []
     reasons: list[str] = []
-    for node, share in _sensitive(module, ratios):
+    for node, share in _sensitive(weights, ratios):
         form = rounded(weights[node], "int8", replace(rounding, bits=8, group=_FINE_GROUP), settings, None)
         if (left := runs.with_weight(node, form)) >= HARMLESS_DB:
             fine[node] = form
@@ -84,12 +84,12 @@ def sensitive_parts(
     return Spared(fine, frozenset(floats), tuple(reasons), _spoiled_input(runs, layer))
 
 
-def _sensitive(module: GraphModule, ratios: Mapping[Node, float]) -> Iterator[tuple[Node, float]]:
+def _sensitive(weights: Mapping[Node, torch.Tensor], ratios: Mapping[Node, float]) -> Iterator[tuple[Node, float]]:
     """Rule 2: matrices, each with its share of the weights."""
     noise = {node: 10 ** (-ratio / 10) for node, ratio in ratios.items()}
-    sizes = {node: stored_tensor(module, node).numel() for node in ratios}
+    total = sum(weight.numel() for weight in weights.values())
     for node, ratio in ratios.items():
-        share = sizes[node] / sum(sizes.values())
+        share = weights[node].numel() / total
         if ratio < SPOILED_DB and noise[node] >= _TIMES * share * sum(noise.values()):
             yield node, share
 

@@ -123,7 +123,7 @@ class _Treating:
         dynamic = self._is_dynamic(kind)
         reasons += spared.reasons
         reasons.append(_round_inputs(self.module, layer, spared) if dynamic else "its input stays float")
-        floats = sum(4 * stored_tensor(self.module, node).detach().numel() for node in spared.floats)
+        floats = sum(4 * stored_tensor(self.module, node).numel() for node in spared.floats)
         return LayerTreatment(
             layer=layer.name,
             treatment=kind,
