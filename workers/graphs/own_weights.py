@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch.export import ExportedProgram
@@ -12,7 +13,7 @@ from workers.graphs.reexport import reexport
 from workers.graphs.stored_values import set_attribute
 from workers.programs import tracing_inputs
 
-__all__ = ["state", "with_own_weights", "with_state"]
+__all__ = ["load_state", "state", "with_own_weights", "with_state"]
 
 
 def with_own_weights(program: ExportedProgram) -> GraphModule:
@@ -35,10 +36,15 @@ def state(module: GraphModule) -> dict[str, torch.Tensor]:
     }
 
 
-def with_state(weights: dict[str, torch.Tensor], program: ExportedProgram) -> ExportedProgram:
-    """A new program with the graph of `program` and these weights, by the names that `state` gives."""
-    module = with_own_weights(program)
+def load_state(module: GraphModule, weights: Mapping[str, torch.Tensor]) -> None:
+    """Copies into a module the weights that `state` gave."""
     with torch.no_grad():
         for name, tensor in state(module).items():
             tensor.copy_(weights[name])
+
+
+def with_state(weights: Mapping[str, torch.Tensor], program: ExportedProgram) -> ExportedProgram:
+    """A new program with the graph of `program` and these weights, by the names that `state` gives."""
+    module = with_own_weights(program)
+    load_state(module, weights)
     return reexport(module, program, tracing_inputs(program))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from torch.fx import GraphModule
 from burnish.passes import Distill
 from workers.graphs.batch_norms import recalibrate
 from workers.graphs.fake_quantization import FakeQuantized
-from workers.graphs.own_weights import state, with_own_weights, with_state
+from workers.graphs.own_weights import load_state, state, with_own_weights, with_state
 from workers.graphs.rounded_forms import find_rounded
 from workers.graphs.type_checks import drop_type_checks
 from workers.passes.base import Applied, Pass, PassContext
@@ -24,6 +23,7 @@ from workers.passes.distill_data import NOISE
 from workers.passes.distill_lesson import Lesson
 from workers.passes.distill_loss import floating
 from workers.passes.distill_report import trained_layers
+from workers.passes.frozen_training import freeze, thaw
 from workers.passes.kept_zeros import KeptZeros
 
 __all__ = ["DistillPass"]
@@ -138,25 +138,17 @@ def _first(student: FakeQuantized, lesson: Lesson) -> _Best:
     best = _Best(before, recalibrated, before)
     best.offer(student, recalibrated, epoch=0)
     if best.weights is None:
-        _copy(incoming, student.module)
+        load_state(student.module, incoming)
     return best
 
 
 def _frozen(best: _Best, student: GraphModule, training: dict[str, Any]) -> bytes:
-    """All that `_resume` needs, as a file of tensors."""
-    content = io.BytesIO()
-    torch.save({"best": asdict(best), "student": state(student), "training": training}, content)
-    return content.getvalue()
+    """All that `_resume` needs."""
+    return freeze({"best": asdict(best), "student": state(student), "training": training})
 
 
 def _resume(left: bytes, student: GraphModule) -> tuple[_Best, dict[str, Any]]:
     """Gives `student` the weights it had, and returns the best so far and the state of the training."""
-    found = torch.load(io.BytesIO(left), weights_only=True)
-    _copy(found["student"], student)
+    found = thaw(left)
+    load_state(student, found["student"])
     return _Best(**found["best"]), found["training"]
-
-
-def _copy(weights: Mapping[str, torch.Tensor], module: GraphModule) -> None:
-    with torch.no_grad():
-        for name, tensor in state(module).items():
-            tensor.copy_(weights[name])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from workers.passes.kept_zeros import KeptZeros
+from workers.passes.chosen_zeros import ChosenZeros
 from workers.passes.prunable_weights import PrunableWeight
 
 __all__ = ["Movement"]
 
 
-class Movement(KeptZeros):
+class Movement(ChosenZeros):
     """Holds pruned weights at zero while the others are trained, and scores all of them by their movement.
 
     Sanh et al. 2020 (arXiv:2005.07683), with hard masks:
@@ -26,17 +27,12 @@ class Movement(KeptZeros):
     """
 
     def __init__(self, weights: Mapping[PrunableWeight, torch.Tensor]) -> None:
-        """Args:
-        weights: the parameters; `prune` and the training change them in place.
-        """
-        self._weights = dict(weights)
+        super().__init__(weights)
         self._values = {weight: tensor.detach().clone() for weight, tensor in weights.items()}
         self._sums = {weight: torch.zeros_like(tensor) for weight, tensor in self._values.items()}
-        self._gone = {weight: torch.zeros_like(tensor, dtype=torch.bool) for weight, tensor in self._values.items()}
         self._trained = False
         self.returned = 0
         """How many pruned weights came back, over all calls of `prune`."""
-        super().__init__((tensor, self._gone[weight]) for weight, tensor in self._weights.items())
 
     def importance(self) -> dict[PrunableWeight, torch.Tensor]:
         """The score of each element; the least should go."""
@@ -48,9 +44,8 @@ class Movement(KeptZeros):
         with torch.no_grad():
             for weight, gone in masks.items():
                 self.returned += int((self._gone[weight] & ~gone).sum())
-                self._gone[weight].copy_(gone)
                 self._weights[weight].copy_(self._values[weight])
-        super().restore()
+        super().prune(masks)
 
     def restore(self) -> None:
         """After a step of an optimizer: adds its movement to the scores, and sets pruned weights to zero again."""
@@ -61,3 +56,13 @@ class Movement(KeptZeros):
                 if tensor.grad is not None:
                     self._sums[weight] -= tensor.grad * self._values[weight]
                 self._values[weight] = torch.where(self._gone[weight], self._values[weight], tensor)
+
+    def state(self) -> dict[str, Any]:
+        scores = {"values": self._by_name(self._values), "sums": self._by_name(self._sums)}
+        return {**super().state(), **scores, "trained": self._trained, "returned": self.returned}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        self._fill(self._values, state["values"])
+        self._fill(self._sums, state["sums"])
+        self._trained, self.returned = state["trained"], state["returned"]

@@ -11,11 +11,12 @@ from torch.fx import GraphModule, Node
 
 from burnish.passes import Distill, Prune
 from burnish.passes.prune import PruneSchedule
-from workers.graphs.own_weights import state, with_own_weights, with_state
+from workers.graphs.own_weights import load_state, state, with_own_weights, with_state
 from workers.passes.base import Applied, PassContext
+from workers.passes.chosen_zeros import ChosenZeros
 from workers.passes.distill_data import Inputs, chunks
 from workers.passes.distill_lesson import Lesson
-from workers.passes.kept_zeros import KeptZeros
+from workers.passes.frozen_training import freeze, thaw
 from workers.passes.layer_inputs import hessian, walk
 from workers.passes.movement import Movement
 from workers.passes.prunable_weights import PrunableWeight, columns_last, prunable_weights, restored
@@ -59,6 +60,8 @@ def prune_weights(program: ExportedProgram, settings: Prune, context: PassContex
        labels as asked for, with the zeros held (`workers.passes.distill_lesson`).
     5. Each step chooses anew: by magnitude or the effect on the loss those of the steps before stay zero, by movement
        they may return (`workers.passes.movement`).
+    6. After an epoch of a schedule it may leave a checkpoint. An attempt that finds one goes on from there, to the same
+       result.
     """
     module = with_own_weights(program)
     weights = prunable_weights(module, settings)
@@ -68,7 +71,8 @@ def prune_weights(program: ExportedProgram, settings: Prune, context: PassContex
     if settings.method == "sparsegpt":
         _fit(module, program, chosen, settings, context)
     elif settings.schedule is None:
-        _apply(module, _masks(module, chosen, settings, context, 1.0))
+        zeros = ChosenZeros(_parameters(module, chosen))
+        zeros.prune(_masks(module, chosen, settings, context, 1.0))
     else:
         more = _gradually(module, chosen, settings, settings.schedule, context)
     layers, figures = report(before, state(module), weights, settings)
@@ -108,11 +112,9 @@ def _effects(
     return scores
 
 
-def _apply(module: GraphModule, masks: Mapping[PrunableWeight, torch.Tensor]) -> KeptZeros:
+def _parameters(module: GraphModule, chosen: Sequence[PrunableWeight]) -> dict[PrunableWeight, torch.Tensor]:
     tensors = state(module)
-    zeros = KeptZeros((tensors[weight.name], mask) for weight, mask in masks.items())
-    zeros.restore()
-    return zeros
+    return {weight: tensors[weight.name] for weight in chosen}
 
 
 def _gradually(
@@ -124,18 +126,39 @@ def _gradually(
 ) -> dict[str, float]:
     taught = Distill(epochs=schedule.epochs, learning_rate=schedule.learning_rate, labels=schedule.labels)
     lesson = Lesson(context, taught)
-    tensors = state(module)
-    movement = Movement({weight: tensors[weight.name] for weight in chosen}) if settings.method == "movement" else None
-    for step in range(1, schedule.steps + 1):
+    parameters = _parameters(module, chosen)
+    zeros = Movement(parameters) if settings.method == "movement" else ChosenZeros(parameters)
+    first, resumed = _resume(context.checkpoint.read(), module, zeros)
+    for step in range(first, schedule.steps + 1):
         share = 1.0 - (1.0 - step / schedule.steps) ** 3
-        if movement is None:
-            zeros = _apply(module, _masks(module, chosen, settings, context, share))
-        else:
-            movement.prune(least(movement.importance(), settings, share))
-            zeros = movement
-        for _, loss in lesson.teach(module, zeros=zeros):
+        if resumed is None and isinstance(zeros, Movement):
+            zeros.prune(least(zeros.importance(), settings, share))
+        elif resumed is None:
+            zeros.prune(_masks(module, chosen, settings, context, share))
+        for epoch, loss in lesson.teach(module, resumed, zeros):
             context.progress(step / schedule.steps, f"{share:.0%} of the zeros, recovered to a loss of {loss:.4g}")
-    return {} if movement is None else {"returned": float(movement.returned)}
+            if context.checkpoint.due:
+                context.checkpoint.write(_frozen(step, module, zeros, lesson.state(epoch)))
+        resumed = None
+    return {"returned": float(zeros.returned)} if isinstance(zeros, Movement) else {}
+
+
+def _frozen(step: int, module: GraphModule, zeros: ChosenZeros, training: dict[str, Any]) -> bytes:
+    """All that `_resume` needs."""
+    return freeze({"step": step, "weights": state(module), "zeros": zeros.state(), "training": training})
+
+
+def _resume(left: bytes | None, module: GraphModule, zeros: ChosenZeros) -> tuple[int, dict[str, Any] | None]:
+    """Gives `module` and `zeros` what they had; returns the step of the schedule and the state of its training.
+
+    Without anything left it changes nothing, and the first step is yet to begin.
+    """
+    if left is None:
+        return 1, None
+    found = thaw(left)
+    load_state(module, found["weights"])
+    zeros.load_state(found["zeros"])
+    return found["step"], found["training"]
 
 
 def _fit(

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from burnish.passes import Distill
 from tests import models
 from tests.workers.passes.coupled_nets import NETS, Net, context, export, image, prune, rows
-from workers.checkpoint import Checkpoint
+from tests.workers.passes.interruption import assert_the_same, interrupted
 from workers.graphs.batch_norms import batch_norms, recalibrate
 from workers.passes.base import Applied, PassContext, Samples
 from workers.passes.distill import DistillPass
@@ -339,36 +339,15 @@ def test_learning_from_inner_layers_brings_them_closer() -> None:
     assert difference(applied.program) < difference(pruned)
 
 
-class Interrupted(Exception):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize("augment", [True, False])
 def test_an_attempt_that_finds_a_checkpoint_comes_to_the_same_result(augment: bool, tmp_path: Path) -> None:
     original = models.program("mlp")
     pruned = prune(original).program
     made = given(original, *models.example("mlp", 48))
-    settings = {"epochs": 4, "augment": augment}
-    whole = distill(pruned, made, **settings)
 
-    def stop(share: float, doing: str) -> None:
-        if doing.startswith("epoch 3"):
-            raise Interrupted
+    def apply(made: PassContext) -> Applied:
+        return distill(pruned, made, epochs=4, augment=augment)
 
-    left = Checkpoint(place=tmp_path / "checkpoint", least_gap=0.0)
-    with pytest.raises(Interrupted):
-        distill(pruned, type(made)(**{**vars(made), "checkpoint": left, "progress": stop}), **settings)
-    told: list[str] = []
-    again = type(made)(
-        **{
-            **vars(made),
-            "checkpoint": Checkpoint(found=tmp_path / "checkpoint"),
-            "progress": lambda share, doing: told.append(doing),
-        }
-    )
-    resumed = distill(pruned, again, **settings)
+    resumed, told = interrupted(apply, made, 3, tmp_path)
     assert [each.partition(" of")[0] for each in told] == ["epoch 3", "epoch 4"]
-    assert resumed.figures == whole.figures
-    for name, one in (("whole", whole), ("resumed", resumed)):
-        save_program(one.program, tmp_path / name)
-    assert (tmp_path / "whole").read_bytes() == (tmp_path / "resumed").read_bytes()
+    assert_the_same(apply(made), resumed, tmp_path)

@@ -18,8 +18,8 @@ from torch.export import ExportedProgram
 from burnish.passes import Distill
 from tests import models
 from tests.workers.passes.coupled_nets import rows
+from tests.workers.passes.interruption import assert_the_same, interrupted
 from tests.workers.quantized import calibration, context, export, quantize
-from workers.checkpoint import Checkpoint
 from workers.graphs.fake_quantization import FakeQuantized
 from workers.graphs.own_weights import state, with_own_weights
 from workers.passes.base import Applied, PassContext, Samples
@@ -148,26 +148,13 @@ def test_a_float_program_has_no_layers_to_report() -> None:
 @pytest.mark.parametrize("augment", [True, False])
 def test_a_rounded_program_goes_on_from_a_checkpoint_to_the_same_bytes(augment: bool, tmp_path: Path) -> None:
     name, rounded, _ = case("int2 with zero points")
-    made = given(name)
-    whole = distill(rounded, made, augment=augment, epochs=3)
-    left = Checkpoint(place=tmp_path / "checkpoint", least_gap=0.0)
 
-    class Interrupted(Exception):
-        """Stands for the end of the process."""
+    def apply(made: PassContext) -> Applied:
+        return distill(rounded, made, augment=augment, epochs=3)
 
-    def stop(share: float, doing: str) -> None:
-        if doing.startswith("epoch 2"):
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        distill(rounded, replace(made, checkpoint=left, progress=stop), augment=augment, epochs=3)
-    again = replace(made, checkpoint=Checkpoint(found=tmp_path / "checkpoint"))
-    resumed = distill(rounded, again, augment=augment, epochs=3)
-    assert resumed.figures == whole.figures
-    assert resumed.layers == whole.layers
-    for file, one in (("whole", whole), ("resumed", resumed)):
-        save_program(one.program, tmp_path / file)
-    assert (tmp_path / "whole").read_bytes() == (tmp_path / "resumed").read_bytes()
+    resumed, told = interrupted(apply, given(name), 2, tmp_path)
+    assert [each.partition(" of")[0] for each in told] == ["epoch 2", "epoch 3"]
+    assert_the_same(apply(given(name)), resumed, tmp_path)
 
 
 def test_inner_layers_are_compared_in_rounded_programs_too() -> None:
