@@ -27,7 +27,7 @@ from workers.passes.distill import DistillPass
 from workers.passes.distill_features import points
 from workers.passes.distill_lesson import Lesson
 from workers.passes.kept_zeros import KeptZeros
-from workers.programs import batch_range, save_program
+from workers.programs import batch_range
 
 # LSTM keeps its weights in a list too, which torch.export warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:The tensor attributes self.lstm:UserWarning")
