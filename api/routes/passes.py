@@ -19,14 +19,14 @@ BACKEND_SUMMARIES: dict[Backend, str] = {
     "onnxruntime": "ONNX for ONNX Runtime: one `.onnx` file that runs without PyTorch.",
     "openvino": "OpenVINO IR: one `.zip` with graph and weights, for processors, that runs without PyTorch.",
     "eager": "The treated program as it is: one `.pt2` for `torch.export.load`. Not tried by `auto`.",
-    "executorch": "For phones: one `.pte` with XNNPACK's kernels, float programs. Not tried by `auto`.",
+    "executorch": "For phones: one `.pte` with XNNPACK's kernels, float and int8. Not tried by `auto`.",
 }
 _BACKENDS_UNDERSTAND: dict[Backend, str] = {
     "inductor": "Every operator of torch; our kernels for linear layers, LSTM, GRU and wide convolutions in few bits.",
     "onnxruntime": "Operators that `torch.onnx` translates to opset 18; quantized programs of every form.",
     "openvino": "Operators that OpenVINO's PyTorch frontend translates; quantized programs of every form.",
     "eager": "Every operator of torch; of quantized programs those whose arithmetic is float.",
-    "executorch": "Operators of core ATen in float32; XNNPACK computes those that it has.",
+    "executorch": "Operators of core ATen; XNNPACK computes those that it has, static int8 and linear layers in few bits.",
 }
 
 

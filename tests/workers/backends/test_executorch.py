@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Target
 from tests import models
-from tests.workers.quantized import THIRD_PARTY, calibration, quantized, sqnr
+from tests.workers.quantized import THIRD_PARTY, calibration, export, quantize, quantized, random, sqnr
 from workers.backends import executorch as module_under_test
 from workers.backends.executorch import ExecuTorch
 from workers.measure.contender import Contender, loader_of
@@ -22,6 +22,11 @@ pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
 needs_executorch = pytest.mark.skipif(
     importlib.util.find_spec("executorch") is None, reason="executorch is not installed: pip install 'burnish[phone]'"
 )
+
+
+def low_bit(name: str, **settings: object) -> ExportedProgram:
+    """A shared model in few bits."""
+    return quantize(models.program(name), *models.example(name, batch=64, seed=1), **settings).program
 
 
 @pytest.fixture
@@ -42,8 +47,15 @@ def test_a_float_program_on_the_cpu_is_accepted() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_quantized_program_is_refused_with_what_to_use_instead() -> None:
-    (reason,) = ExecuTorch().requires(quantized("mlp").program, Target())
+def test_a_quantized_program_is_accepted_if_a_layer_of_it_has_a_kernel() -> None:
+    assert ExecuTorch().requires(quantized("mlp").program, Target()) == []
+    assert ExecuTorch().requires(low_bit("mlp", weights="int4"), Target()) == []
+
+
+@pytest.mark.usefixtures("installed")
+def test_weights_that_would_all_be_widened_are_refused_with_the_reason_and_what_to_use_instead() -> None:
+    (reason,) = ExecuTorch().requires(low_bit("mlp", weights="nf4"), Target())
+    assert "nf4" in reason
     assert "onnxruntime" in reason
 
 
@@ -114,3 +126,75 @@ def test_usage_lines_run_as_they_stand(monkeypatch: pytest.MonkeyPatch, tmp_path
     scope = {"x": models.example("mlp", batch=2)[0]}
     exec(ExecuTorch().usage(["x"]), scope)
     assert scope["outputs"][0].shape == (2, 4)
+
+
+STATIC: dict[str, object] = {}
+DYNAMIC: dict[str, object] = {"activations": "dynamic"}
+IN_GROUPS: dict[str, object] = {"weights": "int3", "group": 32}
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore")  # as above
+@pytest.mark.parametrize(
+    ("name", "settings", "integer", "floating", "least"),
+    [
+        ("mlp", STATIC, 3, 0, 45),
+        ("residual_cnn", STATIC, 9, 0, 45),
+        ("depthwise_cnn", STATIC, 6, 0, 45),
+        ("concat_cnn", STATIC, 5, 0, 40),
+        ("mlp", DYNAMIC, 3, 0, 120),
+        ("mlp", IN_GROUPS, 3, 0, 45),
+        ("depthwise_cnn", DYNAMIC, 1, 5, 120),
+    ],
+)
+def test_a_quantized_program_runs_on_int8_kernels_and_computes_the_same(
+    name: str, settings: dict[str, object], integer: int, floating: int, least: float, tmp_path: Path
+) -> None:
+    """Against the quantized program in eager. Dynamic ranges are the same ones; static int8 differs where a sum lies
+    between two steps, and by the layers that find their range when they run; scales of groups are in bfloat16."""
+    program = low_bit(name, **settings)
+    lowered = ExecuTorch().lower(program, Target(), calibration(), tmp_path)
+    assert f"XNNPACK computes {integer} layer(s) in int8 and {floating} in float." in lowered.notes
+    outputs = []
+    with Contender(
+        loader=loader_of("executorch"),
+        artifact=lowered.path,
+        filename=ExecuTorch.filename,
+        threads=1,
+        folder=tmp_path / "contender",
+        blocked=("torchao",),
+    ) as contender:
+        contender.load(300.0)
+        for batch in (1, 5, 64):
+            inputs = models.example(name, batch=batch, seed=2)
+            (found,), _ = contender.check([tensor.numpy() for tensor in inputs], 1, 60.0)
+            with torch.no_grad():
+                outputs.append((program.module()(*inputs), torch.from_numpy(found)))
+    wanted, found = (torch.cat(each) for each in zip(*outputs, strict=True))
+    assert sqnr(wanted, found) > least
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_scales_out_of_the_kernels_reach_make_no_file_that_cannot_be_loaded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    dead = nn.Conv2d(3, 4, 3)
+    nn.init.constant_(dead.bias, -50.0)
+    data = random(64, 3, 8, 8)
+    program = quantize(export(nn.Sequential(dead, nn.ReLU(), nn.Conv2d(4, 4, 3)), data[:4]), data).program
+    lowered = ExecuTorch().lower(program, Target(), calibration(), tmp_path)
+    from executorch.runtime import Runtime
+
+    (found,) = Runtime.get().load_program(lowered.path).load_method("forward").execute([data])
+    with torch.no_grad():
+        assert sqnr(program.module()(data), found) > 45
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore")  # as above
+def test_a_quantized_program_gives_the_same_bytes_every_time(tmp_path: Path) -> None:
+    both = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        both.append(ExecuTorch().lower(quantized("residual_cnn").program, Target(), calibration(), folder).path)
+    assert both[0].read_bytes() == both[1].read_bytes()
