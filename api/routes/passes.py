@@ -26,7 +26,7 @@ _BACKENDS_UNDERSTAND: dict[Backend, str] = {
     "onnxruntime": "Operators that `torch.onnx` translates to opset 18; quantized programs of every form.",
     "openvino": "Operators that OpenVINO's PyTorch frontend translates; quantized programs of every form.",
     "eager": "Every operator of torch; of quantized programs those whose arithmetic is float.",
-    "executorch": "Operators of core ATen; XNNPACK computes those that it has, static int8 and linear layers in few bits.",
+    "executorch": "Operators of core ATen; XNNPACK computes those that it has; static int8, linear layers in few bits.",
 }
 
 
