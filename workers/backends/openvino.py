@@ -20,6 +20,7 @@ from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.dynamic_rounding import DynamicRounding, drop_dynamic_rounding
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
+from workers.graphs.openvino_attention import attention
 from workers.passes.base import Samples
 
 # OpenVINO's model converter, which is not used here, reports its use over the network where this package is found.
@@ -33,6 +34,8 @@ __all__ = ["OpenVino"]
 
 OPSET = 18
 """What torch's exporter writes without a conversion."""
+_TRANSLATION = {**translation(), torch.ops.aten.scaled_dot_product_attention.default: attention}
+"""Operators that are exported otherwise than torch's exporter would."""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 """Date of the members of the archive: the least that a ZIP file can say."""
 
@@ -91,7 +94,7 @@ class OpenVino(BackendRunner):
 def _export(program: ExportedProgram) -> torch.onnx.ONNXProgram:
     try:
         exported = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, verbose=False, custom_translation_table=translation()
+            program, dynamo=True, opset_version=OPSET, verbose=False, custom_translation_table=_TRANSLATION
         )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedModel(
