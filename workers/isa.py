@@ -1,11 +1,11 @@
-"""What the processor can do, as far as int8 arithmetic depends on it."""
+"""What the processor can do, as far as arithmetic in int8 and bfloat16 depends on it."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["isa", "saturates_int8"]
+__all__ = ["isa", "multiplies_bfloat16", "saturates_int8"]
 
 NOTEWORTHY = (
     "avx2",
@@ -25,6 +25,9 @@ NOTEWORTHY = (
 
 _EXACT_INT8 = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimd"})
 """Any of these multiplies int8 into 32 bits without an intermediate that can overflow."""
+
+_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Any of these multiplies pairs of bfloat16 into float32, at least twice as many a cycle as of float32."""
 
 
 @lru_cache(maxsize=1)
@@ -52,3 +55,8 @@ def saturates_int8(flags: tuple[str, ...]) -> bool:
     Weights of 7 bits keep the sum of two products below 2¹⁵. An unknown machine counts as one that saturates.
     """
     return not _EXACT_INT8 & set(flags)
+
+
+def multiplies_bfloat16(flags: tuple[str, ...]) -> bool:
+    """True if products in bfloat16 are faster there than in float32. On an unknown machine they are not."""
+    return bool(_BFLOAT16 & set(flags))

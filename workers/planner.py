@@ -62,8 +62,8 @@ def more_steps(job: Job, every: Mapping[str, Step], samples: int) -> list[Planne
     if recipe.passes or (found := next_round(recipe, every, samples)) is None:
         return []
     writer = _Writer(recipe)
-    for variant in found.variants:
-        writer.variant(variant, found.backends)
+    for variant, backends in found.variants:
+        writer.variant(variant, backends)
     for contender in found.again:
         writer.again(contender)
     measured = sum(step.op == "measure" for step in every.values())

@@ -36,6 +36,8 @@ class Profile(Document):
     """Median time of one call of the whole program, in the same runs."""
     batch: int
     threads: int
+    bfloat16: bool
+    """True if the machine that measured this multiplies bfloat16 faster than float32."""
 
     def of(self, name: str) -> LayerProfile | None:
         """The layer of that name."""

@@ -1,7 +1,7 @@
 """The search of a goal without passes: which variants to try next, from what the ones before came to. Pure.
 
-Round 1 tries the program as it is and every rounding that suits the layers that take its time (by the profile), on
-every backend of the target.
+Round 1 tries the program as it is and every rounding that suits the layers that take its time and the machine (by the
+profile), on every backend of the target; bfloat16 only on those that compute in it.
 Each later round prunes a share of the channels, units and heads, recovers by distillation, and rounds as the best of
 round 1 did: first half of them, then more if that kept the quality and was faster, else less, halving the gap. Only
 backends that came close to the fastest are tried again.
@@ -41,6 +41,8 @@ _LOW_BIT_WEIGHTS = 50_000
 
 _WORTH_IT = 0.2
 """Share of the layers' measured time from which on a kind of layers has a rounding of its own tried."""
+_BFLOAT16_BACKENDS: frozenset[Backend] = frozenset({"eager", "inductor", "openvino"})
+"""Those that compute in bfloat16. The others store weights in it and compute as before, which gains no time."""
 _PRODUCTS = ("linear", "addmm", "matmul", "mm", "lstm", "gru", "rnn")
 
 
@@ -48,8 +50,8 @@ _PRODUCTS = ("linear", "addmm", "matmul", "mm", "lstm", "gru", "rnn")
 class Round:
     """What to try next, and what to measure it against."""
 
-    variants: tuple[Variant, ...]
-    backends: tuple[Backend, ...]
+    variants: tuple[tuple[Variant, tuple[Backend, ...]], ...]
+    """Each with the backends to lower it by."""
     again: tuple[str, ...] = ()
     """Names of the contenders of earlier rounds that are measured once more, beside the new ones."""
 
@@ -77,8 +79,8 @@ def next_round(recipe: Recipe, every: Mapping[str, Step], samples: int) -> Round
     parameters = int(capture.get("parameters", 0))
     rounds = sum(step.op == "measure" for step in every.values())
     if rounds == 0:
-        plain = (searched(), *(searched(each) for each in _roundings(_shares(every))))
-        return Round(plain, recipe.target.backends)
+        plain = [searched(), *(searched(each) for each in _roundings(_shares(every)))]
+        return Round(_on(recipe.target.backends, plain))
     if rounds >= MOST_ROUNDS or sum(step.seconds or 0.0 for step in every.values()) > recipe.goal.search_time:
         return None
     tried = list(_measured(recipe, every))
@@ -94,11 +96,27 @@ def next_round(recipe: Recipe, every: Mapping[str, Step], samples: int) -> Round
     if rounds == 1:
         variants += [searched(each, recovery) for each in _to_recover(tried, every, base)]
     again = (base.name, *_best_pruned(tried, every, base))
-    return Round(tuple(variants), _close(tried, recipe.target.backends), again)
+    return Round(_on(_close(tried, recipe.target.backends), variants), again)
+
+
+def _on(backends: Sequence[Backend], variants: Sequence[Variant]) -> tuple[tuple[Variant, tuple[Backend, ...]], ...]:
+    """The variants with those of the backends where they can gain time; without one that has none."""
+    where = ((each, tuple(name for name in backends if _can_gain(each, name))) for each in variants)
+    return tuple((variant, chosen) for variant, chosen in where if chosen)
+
+
+def _can_gain(variant: Variant, backend: Backend) -> bool:
+    return backend in _BFLOAT16_BACKENDS or not any(_is_half(settings) for settings in variant.passes)
+
+
+def _is_half(settings: PassSettings) -> bool:
+    return isinstance(settings, Quantize) and settings.weights == "bfloat16"
 
 
 def _roundings(shares: _Shares) -> Iterator[PassSettings]:
     """Roundings that can pay for a program of these layers, the one that changes least first."""
+    if shares.bfloat16 and shares.convolutions + shares.products >= _WORTH_IT:
+        yield Quantize(weights="bfloat16")
     if shares.products >= _WORTH_IT:
         yield Quantize(weights="int8", activations="dynamic")
     if shares.convolutions + shares.products >= _WORTH_IT:
@@ -116,19 +134,22 @@ class _Shares:
     """Linear and recurrent layers."""
     product_weights: int
     """Number of weights of those."""
+    bfloat16: bool
+    """True if the machine multiplies bfloat16 faster than float32."""
 
 
 def _shares(every: Mapping[str, Step]) -> _Shares:
-    """By the profile; where it could not be made, every kind of layer may be worth it."""
-    layers = (every["profile"].report or {}).get("layers")
-    if layers is None:
-        return _Shares(1.0, 1.0, _LOW_BIT_WEIGHTS)
+    """By the profile; where it could not be made, every kind of layer may be worth it, and the machine is unknown."""
+    report = every["profile"].report or {}
+    if (layers := report.get("layers")) is None:
+        return _Shares(1.0, 1.0, _LOW_BIT_WEIGHTS, bfloat16=False)
     total = sum(layer["seconds"] for layer in layers) or 1.0
     products = [layer for layer in layers if layer["op"].startswith(_PRODUCTS)]
     return _Shares(
         convolutions=sum(layer["seconds"] for layer in layers if layer["op"].startswith("conv")) / total,
         products=sum(layer["seconds"] for layer in products) / total,
         product_weights=sum(layer["parameters"] for layer in products),
+        bfloat16=bool(report.get("bfloat16")),
     )
 
 
@@ -162,8 +183,8 @@ def _is_rounded_as(pruned: str, base: str) -> bool:
 
 
 def _to_recover(tried: Sequence[_Tried], every: Mapping[str, Step], base: _Tried) -> Iterator[Quantize]:
-    """The fastest rounding that loses too much quality, if nothing that keeps it is faster."""
-    failing = [each for each in tried if not each.good and f"{each.variant}/quantize" in every]
+    """The fastest rounding that loses too much quality, if nothing that keeps it is faster. `distill` trains no bfloat16."""
+    failing = [each for each in tried if not each.good and not all(map(_is_half, _rounding_of(each.variant, every)))]
     if failing and (best := max(failing, key=lambda each: (each.speedup, each.name))).speedup >= base.speedup:
         yield from _rounding_of(best.variant, every)
 

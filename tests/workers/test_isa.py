@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.isa import flags_of, isa, saturates_int8
+from workers.isa import flags_of, isa, multiplies_bfloat16, saturates_int8
 
 CPUINFO = "processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu sse2 avx2 avx512f avx512_vnni\nbogomips\t: 1\n"
 
@@ -43,3 +43,18 @@ def test_this_machine_gives_the_same_flags_each_time() -> None:
 )
 def test_only_x86_without_vnni_or_amx_saturates(flags: tuple[str, ...], saturates: bool) -> None:
     assert saturates_int8(flags) is saturates
+
+
+@pytest.mark.parametrize(
+    ("flags", "multiplies"),
+    [
+        (("avx2", "avx512_vnni", "avx512f"), False),
+        ((), False),
+        (("avx512_bf16", "avx512f"), True),
+        (("amx_bf16",), True),
+        (("asimd",), False),
+        (("asimd", "bf16"), True),
+    ],
+)
+def test_bfloat16_takes_instructions_of_its_own(flags: tuple[str, ...], multiplies: bool) -> None:
+    assert multiplies_bfloat16(flags) is multiplies

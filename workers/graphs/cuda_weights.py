@@ -49,8 +49,6 @@ _CHANNEL = ops.dequantize_per_channel.default
 _CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
 _HALVES = (torch.bfloat16, torch.float16)
 _FP8_CAPABILITY = (8, 9)
-_TENSOR_CORES = (8, 0)
-"""Compute capability from which the 4-bit kernel, bfloat16 products and sparse tensor cores are there."""
 
 _OPTIONS = {
     # Else what unpacks a weight is computed once, and the package holds the float weight.
@@ -180,7 +178,7 @@ class _Rewriting:
             self._sparse_linear(node, source, weight, bias)
 
     def _low_bit_linear(self, node: Node, weight: Any, form: LowBitWeight, x: Node | None, bias: Any) -> None:
-        name, outputs, cores = owner_of(weight), form.shape[0], self.card.capability >= _TENSOR_CORES
+        name, outputs, cores = owner_of(weight), form.shape[0], self.card.tensor_cores
         group = packing.tile_group(form)
         if x is None or (not cores and form.bits < 8):
             self.ways.add(_WIDE, name)
@@ -217,7 +215,7 @@ class _Rewriting:
         value = stored_tensor(self.module, weight)
         if not packing.is_2_of_4(value):
             return
-        if value.dtype not in _HALVES or not self.card.sparse or self.card.capability < _TENSOR_CORES:
+        if value.dtype not in _HALVES or not self.card.sparse or not self.card.tensor_cores:
             reason = _FULL if value.dtype not in _HALVES else _NO_SPARSE
             self.left.add(reason, owner_of(weight))
             return

@@ -26,6 +26,11 @@ class Card:
         """The current device."""
         return cls(torch.cuda.get_device_capability(), torch.backends.cusparselt.is_available())
 
+    @property
+    def tensor_cores(self) -> bool:
+        """True if it has products in bfloat16, the 4-bit kernel and sparse tensor cores: from Ampere on."""
+        return self.capability >= (8, 0)
+
     def __str__(self) -> str:
         return ".".join(str(part) for part in self.capability)
 

@@ -10,8 +10,10 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Interpreter, Node
 
 from workers.datasets import read_samples
+from workers.graphs.device import Card, missing_device
 from workers.graphs.stored_values import attribute
 from workers.graphs.weighted_layers import WeightedLayer, weighted_layers
+from workers.isa import isa, multiplies_bfloat16
 from workers.measure.layers import time_calls
 from workers.measure.sensitivity import sensitivities
 from workers.passes.base import Samples
@@ -77,7 +79,14 @@ def profile_of(program: ExportedProgram, samples: Samples, context: StepContext)
         seconds=times.total,
         batch=batch,
         threads=context.target.threads,
+        bfloat16=_multiplies_bfloat16(context.target.device),
     )
+
+
+def _multiplies_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return missing_device(device) is None and Card.here().tensor_cores
+    return multiplies_bfloat16(isa())
 
 
 def _samples_for(flops: int, low: int, high: int | None) -> int:

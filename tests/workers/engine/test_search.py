@@ -22,7 +22,12 @@ ENVIRONMENT = {"cpu": "made up", "isa": [], "threads": 1, "batch": 1, "load": 0.
 
 
 def play(
-    world: World, layers: dict[str, int], parameters: int = 200_000, seconds: float = 1.0, **recipe: Any
+    world: World,
+    layers: dict[str, int],
+    parameters: int = 200_000,
+    seconds: float = 1.0,
+    bfloat16: bool = False,
+    **recipe: Any,
 ) -> dict[str, Step]:
     """All steps of a search, each ended as the world says."""
     job = _job(recipe)
@@ -31,7 +36,7 @@ def play(
     while planned:
         for step in planned:
             assert step.name not in every
-            every[step.name] = _ended(step, every, world, layers, parameters, seconds)
+            every[step.name] = _ended(step, every, world, layers, parameters, seconds, bfloat16)
         planned = more_steps(job, every, samples=1000)
     return every
 
@@ -70,6 +75,38 @@ def test_what_suits_depends_on_the_layers_that_take_the_time(
 ) -> None:
     every = play(lambda variant, backend: (1.0, 0.0), layers, parameters)
     assert {each["name"].partition("@")[0] for each in every["measure"].spec["settings"]["contenders"]} == variants
+
+
+def contenders(every: dict[str, Step], measure: str = "measure") -> set[str]:
+    return {each["name"] for each in every[measure].spec["settings"]["contenders"]}
+
+
+def test_bfloat16_is_tried_where_the_machine_multiplies_it_on_backends_that_compute_in_it() -> None:
+    world: World = lambda variant, backend: (1.0, 0.0)  # noqa: E731
+    found = {name for name in contenders(play(world, CONV, bfloat16=True)) if name.startswith("bfloat16")}
+    assert found == {"bfloat16@inductor", "bfloat16@openvino"}
+    assert not [name for name in contenders(play(world, CONV)) if name.startswith("bfloat16")]
+    assert not [name for name in contenders(play(world, {"embedding": 1}, bfloat16=True)) if "bfloat16" in name]
+    only = play(world, CONV, bfloat16=True, target={"backend": "onnxruntime"})
+    assert contenders(only) == {"as-is@onnxruntime", "int8@onnxruntime"}
+    assert not [name for name in only if name.startswith("bfloat16/")]
+
+
+def test_where_bfloat16_is_the_fastest_pruning_goes_on_with_it_on_backends_that_compute_in_it() -> None:
+    def world(variant: str, backend: str) -> tuple[float, float]:
+        return (2.1 if "bfloat16" in variant else 2.0) / (1.0 - _ratio(variant)), 0.0
+
+    every = play(world, CONV, bfloat16=True)
+    assert contenders(every, "measure-2") == {
+        "prune50+distill+bfloat16@inductor", "prune50+distill+bfloat16@openvino", "bfloat16@openvino",
+    }  # fmt: skip
+
+
+def test_bfloat16_that_loses_too_much_is_not_distilled() -> None:
+    speeds = {"bfloat16": (4.0, 0.2), "int8": (3.0, 0.2)}
+    every = play(lambda variant, backend: speeds.get(variant, (1.0, 0.0)), CONV, bfloat16=True)
+    assert "int8+distill/distill" in every
+    assert "bfloat16+distill/distill" not in every
 
 
 def test_pruning_grows_while_it_is_faster_and_good_enough() -> None:
@@ -190,7 +227,13 @@ def _ratio(variant: str) -> float:
 
 
 def _ended(
-    step: PlannedStep, every: dict[str, Step], world: World, layers: dict[str, int], parameters: int, seconds: float
+    step: PlannedStep,
+    every: dict[str, Step],
+    world: World,
+    layers: dict[str, int],
+    parameters: int,
+    seconds: float,
+    bfloat16: bool,
 ) -> Step:
     report: dict[str, Any] = {}
     if step.op == "capture":
@@ -198,6 +241,7 @@ def _ended(
     elif step.op == "profile":
         one = {"seconds": 1e-3, "parameters": parameters}
         report = {"layers": [{"op": op, **one} for op, count in layers.items() for _ in range(count)]}
+        report["bfloat16"] = bfloat16
     elif step.op == "pass:prune":
         report = {"changed": "nothing to prune" not in layers}
     elif step.op == "lower":

@@ -25,6 +25,7 @@ PROFILE = Profile(
     seconds=0.01,
     batch=1,
     threads=1,
+    bfloat16=False,
 )
 LAYERS = [Weighed(each.name, each.parameters) for each in PROFILE.layers]
 
@@ -83,6 +84,7 @@ def test_of_two_equal_layers_the_slower_one_loses_bits_first() -> None:
         seconds=0.01,
         batch=1,
         threads=1,
+        bfloat16=False,
     )
     found = choose_bits([Weighed("fast", 1000), Weighed("slow", 1000)], profile, settings(average_bits=6))
     assert {name: choice.kind for name, choice in found.items()} == {"fast": "int8", "slow": "int4"}

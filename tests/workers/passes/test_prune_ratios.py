@@ -33,7 +33,7 @@ def profile(**seconds: float) -> Profile:
         LayerProfile(name=name.replace("_", "."), op="linear", parameters=0, flops=0, seconds=value)
         for name, value in seconds.items()
     )
-    return Profile(layers=layers, seconds=sum(seconds.values()), batch=1, threads=1)
+    return Profile(layers=layers, seconds=sum(seconds.values()), batch=1, threads=1, bfloat16=False)
 
 
 def by_time(program: ExportedProgram, measured: Profile, **settings: object) -> Applied:

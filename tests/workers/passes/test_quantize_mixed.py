@@ -31,7 +31,7 @@ def profile(model: str) -> Profile:
         )
         for place, name in enumerate(names)
     )
-    return Profile(layers=layers, seconds=0.01, batch=1, threads=1)
+    return Profile(layers=layers, seconds=0.01, batch=1, threads=1, bfloat16=False)
 
 
 def mixed(found: Profile | None, **settings: Any) -> Applied:

@@ -12,6 +12,7 @@ from tests import models
 from tests.workers.quantized import THIRD_PARTY
 from tests.workers.steps.contexts import context, heldout
 from workers.graphs.weighted_layers import weighted_layers
+from workers.isa import isa, multiplies_bfloat16
 from workers.measure.layers import time_calls
 from workers.measure.sensitivity import sensitivities
 from workers.profile import Profile
@@ -43,7 +44,7 @@ def test_every_layer_with_weights_is_there_by_the_name_of_its_owner(name: str, t
     assert {layer.name for layer in found.layers} & owners
     assert all(layer.seconds > 0 for layer in found.layers)
     assert sum(layer.seconds for layer in found.layers) <= 1.5 * found.seconds
-    assert (found.batch, found.threads) == (4, 1)
+    assert (found.batch, found.threads, found.bfloat16) == (4, 1, multiplies_bfloat16(isa()))
 
 
 def test_work_and_weights_are_those_of_one_sample(tmp_path: Path) -> None:
