@@ -24,7 +24,7 @@ from storage.records import Step
 from workers.outcome import candidates
 from workers.variants import AS_IS, Variant, searched
 
-__all__ = ["Round", "next_round"]
+__all__ = ["BFLOAT16_BACKENDS", "Round", "next_round"]
 
 MOST_ROUNDS = 4
 _CLOSE = 0.85
@@ -41,7 +41,7 @@ _LOW_BIT_WEIGHTS = 50_000
 
 _WORTH_IT = 0.2
 """Share of the layers' measured time from which on a kind of layers has a rounding of its own tried."""
-_BFLOAT16_BACKENDS: frozenset[Backend] = frozenset({"eager", "inductor", "openvino"})
+BFLOAT16_BACKENDS: frozenset[Backend] = frozenset({"eager", "inductor", "openvino"})
 """Those that compute in bfloat16. The others store weights in it and compute as before, which gains no time."""
 _PRODUCTS = ("linear", "addmm", "matmul", "mm", "lstm", "gru", "rnn")
 
@@ -106,7 +106,7 @@ def _on(backends: Sequence[Backend], variants: Sequence[Variant]) -> tuple[tuple
 
 
 def _can_gain(variant: Variant, backend: Backend) -> bool:
-    return backend in _BFLOAT16_BACKENDS or not any(_is_half(settings) for settings in variant.passes)
+    return backend in BFLOAT16_BACKENDS or not any(_is_half(settings) for settings in variant.passes)
 
 
 def _is_half(settings: PassSettings) -> bool:
@@ -183,7 +183,7 @@ def _is_rounded_as(pruned: str, base: str) -> bool:
 
 
 def _to_recover(tried: Sequence[_Tried], every: Mapping[str, Step], base: _Tried) -> Iterator[Quantize]:
-    """The fastest rounding that loses too much quality, if nothing that keeps it is faster. `distill` trains no bfloat16."""
+    """The fastest rounding that loses too much quality, if nothing that keeps it is faster; `distill` trains no halves."""
     failing = [each for each in tried if not each.good and not all(map(_is_half, _rounding_of(each.variant, every)))]
     if failing and (best := max(failing, key=lambda each: (each.speedup, each.name))).speedup >= base.speedup:
         yield from _rounding_of(best.variant, every)

@@ -1,4 +1,4 @@
-"""Peers' own routes next to this service's `quantize`: works or fails, quality, size, speed, and one verdict a model.
+"""Peers' own routes next to this service's: works or fails, quality, size, speed, and one verdict a model.
 
     python -m benchmarks.peers [--models a,b] [--routes x,y] [--zoo FOLDER] [--folder FOLDER] [--again]
                                [--measure no|missing|all] [--threads 1] [--seconds 15] [--rounds 40]
@@ -6,7 +6,7 @@
 
 Models are those of `python -m benchmarks.matrix`, read from its zoo and made there if they are missing. Artifacts and
 what is known of them are kept in `--folder` (by default `peers` in the zoo), so a run goes on where the last stopped;
-`--again` makes finished ones anew. `--measure all` only times what was kept: 1 to 2 minutes a model, on an idle host.
+`--again` makes finished ones anew. `--measure all` only times what was kept: 2 to 3 minutes a model, on an idle host.
 NNCF comes with `pip install 'burnish[peers]'`; without it its routes are told as missing.
 """
 

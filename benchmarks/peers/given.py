@@ -17,17 +17,20 @@ from workers.programs import batch_range, load_program
 
 __all__ = ["KINDS", "Given", "Kind", "digest"]
 
-Kind = Literal["convolutional", "dense", "recurrent"]
+Kind = Literal["attention", "convolutional", "dense", "recurrent"]
 KINDS: dict[str, Kind] = {
     "residual-cnn": "convolutional",
     "depthwise-cnn": "convolutional",
     "detection-cnn": "convolutional",
-    "transformer": "dense",
-    "speech-dnn": "dense",
     "gru-text": "recurrent",
     "lstm-speech": "recurrent",
+    "char-rnn": "recurrent",
+    "transformer": "attention",
+    "speech-dnn": "dense",
+    "decoder": "attention",
 }
-"""The models that are compared. Activations of recurrent ones are quantized dynamically, of others statically."""
+"""The models that are compared, in the order of the matrix. Where a peer quantizes activations either way, those of
+recurrent models are quantized dynamically, of others statically."""
 
 
 @dataclass(frozen=True)

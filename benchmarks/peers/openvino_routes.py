@@ -71,7 +71,7 @@ def _int8(given: Given, folder: Path) -> Any:
 
     model = _model(given, folder)
     data = nncf.Dataset([[tensor.numpy() for tensor in batch] for batch in given.batches()])
-    kind = nncf.ModelType.TRANSFORMER if given.model == "transformer" else None
+    kind = nncf.ModelType.TRANSFORMER if given.kind == "attention" else None
     return nncf.quantize(model, data, model_type=kind)
 
 

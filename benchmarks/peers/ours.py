@@ -1,4 +1,4 @@
-"""What a job of this service with the recipe `quantize` races, by its own steps: the pass, the backend, verification.
+"""What a job of this service races, by its own steps: the pass, the backend, verification.
 
 Every job also lowers the model as it is, since that may be the fastest within the limits.
 """
@@ -20,12 +20,12 @@ class NotMade(Exception):
     """A backend refused the program, or its artifact did not pass verification. The text says why."""
 
 
-def made_for(backend: Backend, *, quantized: bool) -> Callable[[Given, Path], Path]:
-    """The route for one backend, with the pass or as it is."""
+def made_for(backend: Backend, rounding: Quantize | None) -> Callable[[Given, Path], Path]:
+    """The route for one backend, rounded so or as it is."""
 
     def make(given: Given, folder: Path) -> Path:
         original, calibration = given.folder / "program", given.folder / "calibration"
-        program = _quantized(given, folder / "pass") if quantized else original
+        program = original if rounding is None else _rounded(given, rounding, folder / "pass")
         lowered = step("lower", {"program": program, "calibration": calibration}, folder / "lower", backend=backend)
         if "refused" in lowered.report:
             raise NotMade(lowered.report["refused"])
@@ -39,9 +39,10 @@ def made_for(backend: Backend, *, quantized: bool) -> Callable[[Given, Path], Pa
     return make
 
 
-def _quantized(given: Given, folder: Path) -> Path:
-    settings = Quantize(activations="dynamic") if given.kind == "recurrent" else Quantize()
+def _rounded(given: Given, rounding: Quantize, folder: Path) -> Path:
     original = given.folder / "program"
     inputs = {"program": original, "original": original, "calibration": given.folder / "calibration"}
-    made = step("pass:quantize", inputs, folder, **settings.model_dump(mode="json"))
-    return made.outputs.get("program", original)
+    made = step("pass:quantize", inputs, folder, **rounding.model_dump(mode="json"))
+    if "program" not in made.outputs:
+        raise NotMade(made.report["unchanged"])
+    return made.outputs["program"]

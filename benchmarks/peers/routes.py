@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from benchmarks.peers import onnx_routes, openvino_routes, torch_routes
-from benchmarks.peers.given import Given, Kind
+from benchmarks.peers.given import KINDS, Given, Kind
 from benchmarks.peers.ours import made_for
+from burnish.passes import Quantize
 from burnish.recipe import AUTOMATIC_BACKENDS, Backend
 from workers.backends import BACKENDS_BY_NAME
 from workers.measure.contender import loader_of
+from workers.search import BFLOAT16_BACKENDS
 
 __all__ = ["OURS", "PEERS", "ROUTES", "ROUTES_BY_NAME", "Route"]
 
-_ALL: frozenset[Kind] = frozenset({"convolutional", "dense", "recurrent"})
+_ALL: frozenset[Kind] = frozenset(KINDS.values())
+_WITH_PRODUCTS = _ALL - {"convolutional"}
 _FROZEN = Path(__file__).with_name("load_frozen.py")
 
 
@@ -83,7 +86,7 @@ PEERS = (
         "ONNX Runtime quantize_dynamic",
         "int8",
         onnx_routes.dynamic,
-        frozenset({"dense", "recurrent"}),
+        _WITH_PRODUCTS,
     ),
     _openvino("openvino", "OpenVINO, defaults (bfloat16 where the chip has it)", "float", openvino_routes.converted),
     _openvino("openvino-f32", "OpenVINO, float32", "float", openvino_routes.converted_float32),
@@ -92,18 +95,38 @@ PEERS = (
 )
 
 
-def _own(backend: Backend, *, quantized: bool) -> Route:
-    return Route(
-        f"burnish@{backend}" if quantized else f"burnish-as-is@{backend}",
-        f"this service, {'quantize' if quantized else 'as it is'}, {backend}",
-        "int8" if quantized else "float",
-        made_for(backend, quantized=quantized),
-        loader_of(backend),
-        BACKENDS_BY_NAME[backend].filename,
-    )
+def _own(
+    name: str,
+    words: str,
+    arithmetic: Literal["float", "int8"],
+    rounding: Quantize | None,
+    kinds: frozenset[Kind] = _ALL,
+    backends: Sequence[Backend] = AUTOMATIC_BACKENDS,
+) -> Iterator[Route]:
+    for backend in backends:
+        yield Route(
+            f"{name}@{backend}",
+            f"this service, {words}, {backend}",
+            arithmetic,
+            made_for(backend, rounding),
+            loader_of(backend),
+            BACKENDS_BY_NAME[backend].filename,
+            kinds=kinds,
+        )
 
 
-OURS = tuple(_own(backend, quantized=quantized) for quantized in (True, False) for backend in AUTOMATIC_BACKENDS)
-"""What one job with the recipe `quantize` races."""
+OURS = (
+    *_own("burnish", "static int8", "int8", Quantize(), _ALL - {"recurrent"}),
+    *_own("burnish-dynamic", "dynamic int8", "int8", Quantize(activations="dynamic"), _WITH_PRODUCTS),
+    *_own(
+        "burnish-bfloat16",
+        "bfloat16",
+        "float",
+        Quantize(weights="bfloat16"),
+        backends=[name for name in AUTOMATIC_BACKENDS if name in BFLOAT16_BACKENDS],
+    ),
+    *_own("burnish-as-is", "as it is", "float", None),
+)
+"""What the first round of a goal without passes races on a machine that computes in bfloat16, but for its four bits."""
 ROUTES = (*PEERS, *OURS)
 ROUTES_BY_NAME = {route.name: route for route in ROUTES}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.peers.given import digest
+from benchmarks.peers.given import Kind, digest
 from benchmarks.peers.making import faults
 from benchmarks.peers.routes import OURS, PEERS, ROUTES
 from benchmarks.peers.table import document, sentence
@@ -39,13 +39,28 @@ def _records(**changed: Any) -> dict[str, Any]:
     return {**found, **{name.replace("_", "-"): record for name, record in changed.items()}}
 
 
-def test_every_route_has_a_name_of_its_own_and_ours_are_the_automatic_backends() -> None:
+def test_every_route_has_a_name_of_its_own_and_ours_are_what_a_search_begins_with() -> None:
     names = [route.name for route in ROUTES]
     assert len(set(names)) == len(names) == len(PEERS) + len(OURS)
     backends = ["inductor", "onnxruntime", "openvino"]
     assert [route.name for route in OURS] == [
-        f"{kind}@{name}" for kind in ("burnish", "burnish-as-is") for name in backends
+        *(f"burnish@{name}" for name in backends),
+        *(f"burnish-dynamic@{name}" for name in backends),
+        *(f"burnish-bfloat16@{name}" for name in ("inductor", "openvino")),
+        *(f"burnish-as-is@{name}" for name in backends),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "roundings"),
+    [
+        ("convolutional", {"burnish", "burnish-bfloat16", "burnish-as-is"}),
+        ("recurrent", {"burnish-dynamic", "burnish-bfloat16", "burnish-as-is"}),
+        ("attention", {"burnish", "burnish-dynamic", "burnish-bfloat16", "burnish-as-is"}),
+    ],
+)
+def test_a_model_is_rounded_in_every_way_that_has_kernels_for_its_kind(kind: Kind, roundings: set[str]) -> None:
+    assert {route.name.partition("@")[0] for route in OURS if kind in route.kinds} == roundings
 
 
 def test_ours_is_the_fastest_of_ours_and_is_held_against_the_fastest_peer() -> None:

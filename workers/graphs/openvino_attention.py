@@ -63,7 +63,8 @@ def _for_each_head(shared: Any, heads: int) -> Any:
 def _future(query: Any, key: Any) -> Any:
     """-∞ where a key lies behind its query, else 0."""
     lengths = [op.Shape(each, start=-2, end=-1) for each in (query, key)]
-    return op.Trilu(op.Expand(_number(-math.inf, query), op.Concat(*lengths, axis=0)), op.Constant(value_int=1), upper=1)
+    whole = op.Expand(_number(-math.inf, query), op.Concat(*lengths, axis=0))
+    return op.Trilu(whole, op.Constant(value_int=1), upper=1)
 
 
 def _number(value: float, like: Any) -> Any:

@@ -52,7 +52,17 @@ EMPTY_ROW = torch.arange(STEPS * STEPS).reshape(STEPS, STEPS) % 3 > torch.tensor
         Attention(heads=2, enable_gqa=True),
         Attention(heads=1, is_causal=True, enable_gqa=True),
     ],
-    ids=["plain", "scale", "mask", "causal", "fewer-keys", "truth-values", "shared-truth-values", "shared", "shared-causal"],
+    ids=[
+        "plain",
+        "scale",
+        "mask",
+        "causal",
+        "fewer-keys",
+        "truth-values",
+        "shared-truth-values",
+        "shared",
+        "shared-causal",
+    ],
 )
 def test_attention_of_every_kind_agrees_with_torch(attention: nn.Module, tmp_path: Path) -> None:
     x = random(BATCH, HEADS, STEPS, WIDTH)
