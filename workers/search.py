@@ -183,7 +183,7 @@ def _is_rounded_as(pruned: str, base: str) -> bool:
 
 
 def _to_recover(tried: Sequence[_Tried], every: Mapping[str, Step], base: _Tried) -> Iterator[Quantize]:
-    """The fastest rounding that loses too much quality, if nothing that keeps it is faster; `distill` trains no halves."""
+    """The fastest rounding that loses too much quality, if nothing that keeps it is faster; bfloat16 is not trained."""
     failing = [each for each in tried if not each.good and not all(map(_is_half, _rounding_of(each.variant, every)))]
     if failing and (best := max(failing, key=lambda each: (each.speedup, each.name))).speedup >= base.speedup:
         yield from _rounding_of(best.variant, every)

@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +34,10 @@ __all__ = ["OpenVino"]
 
 OPSET = 18
 """What torch's exporter writes without a conversion."""
-_TRANSLATION = {**translation(), torch.ops.aten.scaled_dot_product_attention.default: attention}
+_TRANSLATION: dict[Callable[..., Any], Callable[..., Any]] = {
+    **translation(),
+    torch.ops.aten.scaled_dot_product_attention.default: attention,
+}
 """Operators that are exported otherwise than torch's exporter would."""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 """Date of the members of the archive: the least that a ZIP file can say."""
@@ -54,6 +57,8 @@ class OpenVino(BackendRunner):
        such layer asks for it.
     4. bfloat16 is an option, too, which processors without such instructions ignore. float16 is computed in float32:
        few processors have it, and where they lack it OpenVINO would take bfloat16, which is coarser.
+
+    Attention is exported in an order of its own (`workers/graphs/openvino_attention.py`).
     """
 
     name: ClassVar[Backend] = "openvino"

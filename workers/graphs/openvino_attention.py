@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript import opset18 as op
+from onnxscript import opset18
 
 __all__ = ["attention"]
+
+op: Any = opset18
+"""Its types are those of calls that compute, and these are recorded."""
 
 
 def attention(
