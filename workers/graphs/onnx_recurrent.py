@@ -1,10 +1,11 @@
 """LSTM, GRU and plain RNN layers with low-bit weights.
 
 1. A layer is treated if its input is rounded, all its matrices are low-bit, it has no projection, and no dropout acts.
-2. LSTM: `DynamicQuantizeLSTM`, int8 weights with a scale per row, inputs and state rounded as they come. Fewer bits are
-   stored as such, and become int8 when the file is loaded: with one scale per row the codes stay what they are; scales
-   per group are brought to one per row, which rounds once more, far below what four bits lost. ONNX Runtime has nothing
-   faster: a loop over `MatMulNBits` takes 1.6 to 6 times as long (`benchmarks/onnx_low_bit.py`).
+2. LSTM: `DynamicQuantizeLSTM`, int8 weights with a scale per row, or one for all where that costs next to nothing,
+   inputs and state rounded as they come. Fewer bits are stored as such, and become int8 when the file is loaded: with
+   one scale per row the codes stay what they are; scales per group are brought to one per row, which rounds once more,
+   far below what four bits lost. ONNX Runtime has nothing faster: a loop over `MatMulNBits` takes 1.6 to 6 times as
+   long (`benchmarks/onnx_low_bit.py`).
 3. GRU and RNN have no such operator. The projection of the whole sequence is one `MatMulNBits`, the recurrence a `Scan`
    with a `MatMulNBits` in its body, from `FEWEST_HIDDEN` units on, by bits; smaller ones are faster in float.
 4. Anything else is stored in its bits and computed in float.
@@ -21,7 +22,7 @@ from torch.fx import Node
 
 from workers.graphs.calls import arguments, operator_name
 from workers.graphs.low_bit import LowBitWeight, read_weight
-from workers.graphs.onnx_lstm import cell_constants, keeps_codes, lstm_layers
+from workers.graphs.onnx_lstm import cell_constants, keeps_codes, lstm_layers, on_one_scale
 from workers.graphs.onnx_matmul_nbits import nbits_options, packed_for_rounded
 from workers.graphs.onnx_scan import scan_layers
 from workers.graphs.onnx_sites import Site
@@ -90,19 +91,29 @@ def _cells(site: Site, call: dict[str, Any]) -> Iterator[_Cell]:
 def _lstm(
     site: Site, source: Node, states: Sequence[Node], cells: list[_Cell], options: dict[str, Any], bits: int
 ) -> str:
+    inputs = _matrices([cell.inputs for cell in cells], options["directions"])
+    state = _matrices([cell.state for cell in cells], options["directions"])
     constants = [
         [
             *(site.constant(f"{kind}_{number}_{index}", value)
-              for kind, weight in (("inputs", cell.inputs), ("state", cell.state))
-              for index, value in enumerate(cell_constants(weight))),
+              for kind, values in (("inputs", matrix), ("state", other))
+              for index, value in enumerate(values)),
             *cell.biases,
         ]
-        for number, cell in enumerate(cells)
+        for number, (cell, matrix, other) in enumerate(zip(cells, inputs, state, strict=True))
     ]  # fmt: skip
     shapes = [[_shape(weight) for weight in (cell.inputs, cell.state)] for cell in cells]
     site.replace(lstm_layers, source, list(states), constants, shapes, options)
     stored = "" if bits == 8 else f"stored in {bits} bits, "
     return f"{stored}computed in 8 bits, input and state int8 per call (DynamicQuantizeLSTM)"
+
+
+def _matrices(weights: Sequence[LowBitWeight], directions: int) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The constants of each; the directions of a layer have the same form."""
+    for start in range(0, len(weights), directions):
+        layer = weights[start : start + directions]
+        shared = on_one_scale(layer)
+        yield from (cell_constants(weight, shared=shared is not None) for weight in shared or layer)
 
 
 def _shape(weight: LowBitWeight) -> tuple[int, ...]:

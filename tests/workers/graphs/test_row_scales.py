@@ -40,6 +40,13 @@ def test_fewer_bits_need_scales_of_their_own_sooner() -> None:
     assert not can_share_scale(shrunken(0.7), SEVEN_BITS)
 
 
+def test_rows_that_are_judged_together_may_differ_more() -> None:
+    weight = shrunken(0.1)
+    assert can_share_scale(weight, EIGHT_BITS, together=True)
+    weight[1:] *= 0.1
+    assert not can_share_scale(weight, EIGHT_BITS, together=True)
+
+
 def test_rows_of_zeros_lose_nothing() -> None:
     assert can_share_scale(shrunken(0.0), EIGHT_BITS)
     assert can_share_scale(torch.zeros(3, 4), EIGHT_BITS)
