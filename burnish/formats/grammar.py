@@ -49,7 +49,7 @@ def refuse(message: str, place: Place, cure: str = EXPORT_AGAIN) -> NoReturn:
 
 
 def anything(value: Any, place: Place) -> None:
-    """For what the rewrite drops: it is never looked at."""
+    """For what is dropped or said anew when the program is rewritten, whatever it is."""
 
 
 def flag(value: Any, place: Place) -> None:

@@ -2,7 +2,8 @@
 
 `torch.export.load` runs code from an archive in more ways than by pickles: it evaluates sizes, executes guards, writes
 names into Python source, and imports modules that the nesting of inputs names. So this is an allow-list of the whole
-archive (`archive`), of its JSON (`program_json`) and of its weights (`weights`), by the standard library alone.
+archive (`archive`), of its JSON (`program_json`) and of its weights (`weights`), by the standard library alone; and how
+the program is called is said anew (`flat_call`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 
 from burnish.errors import InvalidModel
 from burnish.formats.archive import Archive, opened
+from burnish.formats.flat_call import flat_call
 from burnish.formats.grammar import EXPORT_AGAIN
 from burnish.formats.members import MODEL
 from burnish.formats.program_json import PROGRAM
@@ -30,7 +32,7 @@ class CheckedModel:
 
     archive: Archive
     program: dict[str, Any]
-    """Its `models/model.json`."""
+    """Its `models/model.json`, called by flat tensors."""
     signature: Signature
 
 
@@ -54,7 +56,8 @@ def checked_model(file: BinaryIO) -> Iterator[CheckedModel]:
         program = archive.json(MODEL)
         try:
             PROGRAM(program, (MODEL,))
+            flat = flat_call(program, (MODEL,))
         except RecursionError as error:
             raise InvalidModel("It is nested too deep.", cure=EXPORT_AGAIN, where=MODEL) from error
         weights, constants = read_weights(archive)
-        yield CheckedModel(archive, program, read_signature(program, weights, constants))
+        yield CheckedModel(archive, flat.program, read_signature(flat, weights, constants))

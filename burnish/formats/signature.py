@@ -6,6 +6,7 @@ import re
 from typing import Any, NoReturn
 
 from burnish.errors import InvalidModel
+from burnish.formats.flat_call import FlatProgram
 from burnish.formats.grammar import EXPORT_AGAIN
 from burnish.formats.members import MODEL
 from burnish.formats.program_json import DTYPES
@@ -17,37 +18,38 @@ __all__ = ["read_signature"]
 _SYMBOL = re.compile(r"Symbol\('(\w+)'.*\)|(\w+)")
 
 
-def read_signature(program: dict[str, Any], weights: Weights, constants: Weights) -> Signature:
+def read_signature(flat: FlatProgram, weights: Weights, constants: Weights) -> Signature:
     """Inputs, outputs, the bound of the batch, and the number of weights.
 
     Raises:
         InvalidModel: it names a tensor that is not there, takes no input or gives no output.
     """
-    graph, signature = program["graph_module"]["graph"], program["graph_module"]["signature"]
-    inputs: list[TensorSpec] = []
-    for spec in signature["input_specs"]:
+    module = flat.program["graph_module"]
+    for spec in module["signature"]["input_specs"]:
         ((kind, entry),) = spec.items()
-        if kind == "user_input":
-            inputs.append(_tensor(entry["arg"]["as_tensor"]["name"], graph))
-        else:
+        if kind != "user_input":
             _check_weight(kind, entry, weights, constants)
-    outputs = [_tensor(spec["user_output"]["arg"]["as_tensor"]["name"], graph) for spec in signature["output_specs"]]
+    inputs = tuple(_tensor(name, name, module["graph"]) for name in flat.inputs)
+    outputs = tuple(
+        _tensor(name, node, module["graph"]) for name, node in zip(flat.output_names, flat.outputs, strict=True)
+    )
     if not inputs or not outputs:
         _refuse("The model takes no input, or gives no output.", "Export a model that takes and returns tensors.")
     if not all(tensor.shape for tensor in inputs):
         _refuse("An input has no dimensions.", "Give every input the batch as its first dimension.")
     return Signature(
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        max_batch=_max_batch(inputs[0].name, program),
+        inputs=inputs,
+        outputs=outputs,
+        max_batch=_max_batch(inputs[0].name, flat.program),
         parameters=sum(weights.values()),
     )
 
 
-def _tensor(name: str, graph: dict[str, Any]) -> TensorSpec:
-    meta = graph["tensor_values"].get(name)
+def _tensor(name: str, node: str, graph: dict[str, Any]) -> TensorSpec:
+    """What users call `name` and the graph `node`."""
+    meta = graph["tensor_values"].get(node)
     if meta is None:
-        _refuse(f"The tensor {name!r:.100} has no shape.")
+        _refuse(f"The tensor {node!r:.100} has no shape.")
     return TensorSpec(name=name, dtype=DTYPES[meta["dtype"]], shape=tuple(size.get("as_int") for size in meta["sizes"]))
 
 

@@ -1,82 +1,109 @@
-"""How inputs and outputs are nested, as JSON text that torch hands to `treespec_loads`.
+"""How the outputs of a program are nested, as torch writes it, read into a name for each of them.
 
-That function imports any module that a `defaultdict` or an enum in it names, so only plain containers are let through.
+The text itself never goes on to torch: its `treespec_loads` imports what a `defaultdict` or an enum in it names, and
+refuses a container whose library was not imported. So a container may be of any type; only its keys are of use here.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from burnish.formats.grammar import Place, refuse
 
-__all__ = ["flat_inputs", "tree"]
+__all__ = ["Leaves", "read_leaves"]
 
-_SEQUENCES = frozenset({"builtins.tuple", "builtins.list", "torch.fx.immutable_collections.immutable_list"})
-_DICTS = frozenset({
-    "builtins.dict", "collections.OrderedDict", "torch.fx.immutable_collections.immutable_dict",
-})  # fmt: skip
-_CURE = "Let the model take and return tensors, tuples, lists and dicts of them."
 _LONGEST = 100_000
+_LONGEST_NAME = 500
+_NAMEDTUPLE = "collections.namedtuple"
 
 
-def tree(value: Any, place: Place) -> None:
-    """The rule for a tree: leaves in tuples, lists and dicts with text keys."""
-    _check(_parse(value, place), place)
+@dataclass(frozen=True)
+class Leaves:
+    """The leaves of a tree, in order."""
+
+    names: tuple[str, ...]
+    """The keys and positions on the way to each, joined by underscores as torch joins those of inputs; no two alike."""
+    named: bool
+    """False if there are but positions."""
 
 
-def flat_inputs(value: Any, place: Place) -> None:
-    """The rule for the inputs of a program: positional tensors, no keywords, nothing nested."""
-    match _parse(value, place):
-        case {
-            "type": "builtins.tuple",
-            "children_spec": [{"type": "builtins.tuple", "children_spec": inputs}, {"children_spec": []}],
-        } if all(isinstance(leaf, dict) and leaf.get("type") is None for leaf in inputs):
-            return
-    refuse(
-        "The model takes keyword arguments or nested inputs.",
-        place,
-        "Wrap it in a module whose `forward` takes tensors by position, and export that.",
-    )
+def read_leaves(text: Any, fields: Any, place: Place) -> Leaves:
+    """Reads what `treespec_dumps` writes.
 
+    In `{"logits": x, "states": (y, z)}` z is `states_1`; so it is if the outer container is a dataclass or a named
+    tuple with these fields. What is no letter or digit becomes an underscore, and a name that is taken gets a number.
 
-def _parse(value: Any, place: Place) -> Any:
-    if not isinstance(value, str) or len(value) > _LONGEST:
+    Args:
+        fields: the names of the fields of each type of named tuple, as the program lists them.
+
+    Raises:
+        InvalidModel: it is no such text.
+    """
+    if not isinstance(text, str) or len(text) > _LONGEST:
         refuse("A tree as text is expected.", place)
+    found = _decoded(text)
+    if not isinstance(found, list) or len(found) != 2 or found[0] != 1:
+        refuse("The tree is no JSON, or of an unknown version.", place)
+    leaves = list(_leaves(found[1], "", False, fields, place))
+    return Leaves(tuple(_distinct(name for name, _ in leaves)), any(named for _, named in leaves))
+
+
+def _leaves(node: Any, name: str, named: bool, fields: Any, place: Place) -> Iterator[tuple[str, bool]]:
+    match node:
+        case {"type": None, "context": None, "children_spec": []}:
+            yield name, named
+        case {"type": str(kind), "context": context, "children_spec": [*children]}:
+            keys = _keys(kind, context, len(children), fields)
+            for key, child in zip(keys or map(str, range(len(children))), children, strict=True):
+                inner = f"{name}_{_plain(key)}" if name else _plain(key)
+                if len(inner) > _LONGEST_NAME:
+                    refuse(f"The name {inner!r:.60} of an output is too long.", place, "Return dicts of shorter keys.")
+                yield from _leaves(child, inner, named or bool(keys), fields, place)
+        case _:
+            refuse("The tree is malformed.", place)
+
+
+def _keys(kind: str, context: Any, count: int, fields: Any) -> list[str]:
+    """The key of each child; empty if there are but positions.
+
+    A dict lists its keys, and so does an output of `transformers`; a dataclass its fields, and in a second list those
+    that are `None`; a named tuple says its type.
+    """
+    listed = _fields_of(context, fields) if kind == _NAMEDTUPLE else _decoded(context)
+    if isinstance(listed, list) and len(listed) == 2 and isinstance(listed[0], list):
+        listed = listed[0]
+    if isinstance(listed, list) and len(listed) == count and all(isinstance(key, str) for key in listed):
+        return listed
+    return []
+
+
+def _fields_of(kind: Any, fields: Any) -> Any:
+    entry = fields.get(kind) if isinstance(fields, dict) and isinstance(kind, str) else None
+    return entry.get("field_names") if isinstance(entry, dict) else None
+
+
+def _decoded(text: Any) -> Any:
+    """What the text is the JSON of; `None` if it is none."""
     try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError):
-        refuse("The tree is no JSON.", place)
-    if not isinstance(parsed, list) or len(parsed) != 2 or parsed[0] != 1:
-        refuse("The tree is of an unknown version.", place)
-    return parsed[1]
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
-def _check(node: Any, place: Place) -> None:
-    if not isinstance(node, dict) or set(node) != {"type", "context", "children_spec"}:
-        refuse("The tree is malformed.", place)
-    kind, context, children = node["type"], node["context"], node["children_spec"]
-    if not isinstance(children, list):
-        refuse("The tree is malformed.", place)
-    if kind is None and context is None and not children:
-        return
-    if not isinstance(kind, str) or kind not in _SEQUENCES | _DICTS:
-        refuse(f"The model takes or returns a {kind!r:.80}.", place, _CURE)
-    keys = _context(context, place)
-    if kind in _SEQUENCES and keys is not None:
-        refuse("The tree is malformed.", place)
-    if kind in _DICTS and not (
-        isinstance(keys, list) and len(keys) == len(children) and all(isinstance(key, str) for key in keys)
-    ):
-        refuse("A dict of the model has keys that are no text.", place, _CURE)
-    for child in children:
-        _check(child, place)
+def _plain(key: str) -> str:
+    return re.sub(r"\W", "_", key, flags=re.ASCII)
 
 
-def _context(context: Any, place: Place) -> Any:
-    if not isinstance(context, str):
-        refuse("The tree is malformed.", place)
-    try:
-        return json.loads(context)
-    except (ValueError, RecursionError):
-        refuse("The tree is malformed.", place)
+def _distinct(names: Iterator[str]) -> Iterator[str]:
+    taken = set[str]()
+    for name in names:
+        free, number = name, 0
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken.add(free)
+        yield free
