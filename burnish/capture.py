@@ -6,13 +6,14 @@ import copy
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from burnish.errors import UnsupportedModel, UserError
+from burnish.errors import UnsupportedModel
+from burnish.example import Example, as_example
 from burnish.formats.canonical import write_canonical
 from burnish.formats.pt2 import checked_model
 from burnish.results import Signature
@@ -45,7 +46,7 @@ class Captured:
 
 def capture(
     module: torch.nn.Module,
-    example_inputs: torch.Tensor | Sequence[torch.Tensor],
+    example_inputs: torch.Tensor | Sequence[Any] | Mapping[str, Any],
     path: str | os.PathLike[str] | None = None,
     *,
     dynamic_batch: bool = True,
@@ -59,8 +60,9 @@ def capture(
 
     Args:
         module: on any device; a copy is exported from the CPU.
-        example_inputs: what `module(*example_inputs)` takes, batch first. A batch of 1 is doubled for the export, since
-            torch fixes sizes of 1.
+        example_inputs: what `module(*example_inputs)` takes, or by name what `module(**example_inputs)` takes; tensors
+            have the batch first. They may lie in containers. `None`, numbers, flags and texts are written into the
+            program, which then has no such input. A batch of 1 is doubled for the export, since torch fixes sizes of 1.
         path: where the archive goes (replaced atomically), conventionally `….pt2`.
         dynamic_batch: False exports exactly the example's batch.
         max_batch: upper bound of a dynamic batch.
@@ -70,87 +72,61 @@ def capture(
         InvalidModel: the export holds something that Burnish does not take; it says what.
         UserError: torch is not installed, or the example inputs are no tensors.
     """
-    inputs = _inputs(example_inputs)
-    with _inference(module) as (still, cpu_inputs):
-        program, batch, notes = _first_that_agrees(still, cpu_inputs(inputs), dynamic_batch, max_batch)
+    example = as_example(example_inputs)
+    with _inference(module) as still:
+        program, batch, notes = _first_that_agrees(still, example.still(), dynamic_batch, max_batch)
     signature = _save(program, Path(path) if path is not None else None)
     return Captured(program, Path(path) if path is not None else None, signature, batch, tuple(notes))
 
 
-def _inputs(example_inputs: Any) -> tuple[torch.Tensor, ...]:
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError("burnish.capture needs torch, which is not installed.", cure="Install torch 2.13.") from error
-    inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
-    if not inputs or not all(isinstance(tensor, torch.Tensor) and tensor.dim() > 0 for tensor in inputs):
-        raise UserError(
-            "The example inputs are not all tensors with a batch dimension.",
-            cure="Give what `module(*example_inputs)` takes, batch first; write other values into the module.",
-        )
-    return inputs
-
-
 @contextmanager
-def _inference(
-    module: torch.nn.Module,
-) -> Iterator[tuple[torch.nn.Module, Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]]]:
+def _inference(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """The module in eval mode on the CPU; afterwards every part is in the mode it was in."""
     if any(tensor.device.type != "cpu" for tensor in (*module.parameters(), *module.buffers())):
         module = copy.deepcopy(module).cpu()
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        yield module, lambda tensors: tuple(tensor.detach().cpu() for tensor in tensors)
+        yield module
     finally:
         for part, training in modes:
             part.training = training
 
 
 def _first_that_agrees(
-    module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], dynamic_batch: bool, max_batch: int
+    module: torch.nn.Module, example: Example, dynamic_batch: bool, max_batch: int
 ) -> tuple[ExportedProgram, Batch, list[str]]:
     from torch.export import Dim
 
     notes: list[str] = []
-    count = inputs[0].shape[0]
     if dynamic_batch:
-        several = inputs if count > 1 else _resized(inputs, count, 2)
+        several = example if example.batch > 1 else example.resized(2)
         dims: tuple[tuple[Batch, Any], ...] = (
             ("dynamic", Dim("batch", min=1, max=max(2, max_batch))),
             ("inferred", Dim.AUTO),
         )
         for batch, dim in dims:
-            shapes = tuple({0: dim} if tensor.shape[0] == several[0].shape[0] else {} for tensor in several)
             try:
-                program = _export(module, several, shapes)
-                for other in (several[0].shape[0] + 1, 1):
-                    _check_agreement(program, module, _resized(several, several[0].shape[0], other))
+                program = _export(module, several, several.shapes(dim))
+                for other in (several.batch + 1, 1):
+                    _check_agreement(program, module, several.resized(other))
             except UnsupportedModel as error:
                 notes.append(f"{batch} batch: {error.message}")
             else:
                 return program, batch, notes
-    program = _export(module, inputs, None)
-    _check_agreement(program, module, inputs)
+    program = _export(module, example, None)
+    _check_agreement(program, module, example)
     return program, "static", notes
 
 
-def _resized(inputs: tuple[torch.Tensor, ...], count: int, wanted: int) -> tuple[torch.Tensor, ...]:
-    """The same inputs with another number of samples, repeated in turn; tensors without the batch stay as they are."""
-    import torch
-
-    order = torch.arange(wanted) % count
-    return tuple(tensor[order] if tensor.shape[0] == count else tensor for tensor in inputs)
-
-
-def _export(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], shapes: Any) -> ExportedProgram:
+def _export(module: torch.nn.Module, example: Example, shapes: Any) -> ExportedProgram:
     import torch
 
     try:
         with warnings.catch_warnings():
             # torch says this of its own recurrent layers, whose weights are parameters all the same.
             warnings.filterwarnings("ignore", message=r"The tensor attributes .*_flat_weights", category=UserWarning)
-            return torch.export.export(module, inputs, dynamic_shapes=shapes)
+            return torch.export.export(module, example.args, example.kwargs, dynamic_shapes=shapes)
     # A boundary: the module's own code runs in here, and torch reports what it can't trace in many ways.
     except Exception as error:
         raise UnsupportedModel(
@@ -164,30 +140,30 @@ def _first_lines(error: Exception) -> str:
     return " ".join(str(error).split())[:600]
 
 
-def _check_agreement(program: ExportedProgram, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Compares both on `inputs`, and on them again: what is random or keeps state shows at the second call."""
+def _check_agreement(program: ExportedProgram, module: torch.nn.Module, example: Example) -> None:
+    """Compares both on the example, and on it again: what is random or keeps state shows at the second call."""
     import torch
 
     try:
         with torch.no_grad():
             exported = program.module()
-            pairs = [(_leaves(exported(*inputs)), _leaves(module(*inputs))) for _ in range(2)]
+            pairs = [(_tensors(example.run(exported)), _tensors(example.run(module))) for _ in range(2)]
     # The exported program's guards and operators refuse a batch size by these.
     except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
         raise UnsupportedModel(
-            f"It fails at a batch of {inputs[0].shape[0]}: {_first_lines(error)}",
+            f"It fails at a batch of {example.batch}: {_first_lines(error)}",
             cure="Export it with a fixed batch (`dynamic_batch=False`).",
         ) from error
     expected = pairs[0][1]
     for given in (*(side for pair in pairs for side in pair),):
         if not _close(given, expected):
             raise UnsupportedModel(
-                f"The exported program gives other outputs than the module at a batch of {inputs[0].shape[0]}.",
+                f"The exported program gives other outputs than the module at a batch of {example.batch}.",
                 cure="Remove what is random or keeps state, and branches on the values or sizes of the inputs.",
             )
 
 
-def _leaves(outputs: Any) -> list[torch.Tensor]:
+def _tensors(outputs: Any) -> list[torch.Tensor]:
     import torch
     from torch.utils import _pytree
 
@@ -220,7 +196,8 @@ def _save(program: ExportedProgram, path: Path | None) -> Signature:
         except Exception as error:
             raise UnsupportedModel(
                 f"torch can't save it: {type(error).__name__}: {_first_lines(error)}",
-                cure="Let the model take and return tensors, tuples, lists and dicts of them.",
+                cure="Let the model take and return tensors, tuples, lists and dicts of them. A dataclass of your own has "
+                "to have a name: `torch.export.register_dataclass(Type, serialized_type_name='Type')`.",
             ) from error
         with raw.open("rb") as file, checked_model(file) as model:
             if path is not None:

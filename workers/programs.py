@@ -28,6 +28,7 @@ __all__ = [
     "flop_counter",
     "input_names",
     "load_program",
+    "output_names",
     "save_program",
     "summary",
     "tracing_inputs",
@@ -38,7 +39,7 @@ _MOST_ELEMENTS = 2**32
 
 
 def clean_archive(source: Path, destination: Path) -> None:
-    """Checks an archive and rewrites it without sample inputs, guards and metadata.
+    """Checks an archive and rewrites it without sample inputs, guards and metadata, called by flat tensors.
 
     Raises:
         InvalidModel: the archive is not clean; nothing of it was loaded.
@@ -49,6 +50,8 @@ def clean_archive(source: Path, destination: Path) -> None:
 
 def load_program(path: Path) -> ExportedProgram:
     """Checks the archive, and loads what is left of it after the rewrite: the graph and the weights.
+
+    The program takes tensors by position; `burnish/formats/flat_call.py` says what it gives.
 
     Raises:
         InvalidModel: the archive is not clean, or torch can't read the graph in it.
@@ -119,6 +122,12 @@ def _inputs(program: ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:
 def input_names(program: ExportedProgram) -> tuple[str, ...]:
     """Names of the inputs, in the order they are given in."""
     return tuple(name for name, _ in _inputs(program))
+
+
+def output_names(program: ExportedProgram) -> tuple[str, ...]:
+    """Names of the outputs, the keys of the dict that it gives, in order. None if it gives a tensor or a tuple."""
+    tree = program.call_spec.out_spec
+    return tuple(tree.context) if tree.type is not None and issubclass(tree.type, dict) else ()
 
 
 def batch_range(program: ExportedProgram) -> tuple[int, int | None]:

@@ -140,7 +140,7 @@ def test_outputs_that_torch_cannot_save_are_refused_with_the_cure() -> None:
     assert "tuples" in refused.value.cure
 
 
-@pytest.mark.parametrize("inputs", [(), (3,), (torch.tensor(1.0),), (torch.zeros(2, 3), None)])
+@pytest.mark.parametrize("inputs", [(), (3,), {}, (torch.tensor(1.0),), (torch.zeros(2, 3), object())])
 def test_inputs_that_are_no_tensors_with_a_batch_are_refused(inputs: tuple[object, ...]) -> None:
     with pytest.raises(UserError, match="example inputs"):
         burnish.capture(nn.Linear(3, 2), inputs)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_bias import quantize_biases
+from workers.graphs.onnx_ends import name_ends
 from workers.graphs.onnx_low_bit import lower_low_bit
 from workers.graphs.onnx_provenance import name_batch, strip_provenance
 from workers.graphs.onnx_scales import unify_scales
@@ -23,6 +24,7 @@ from workers.graphs.onnx_sharing import drop_unread_constants, share_constants
 from workers.graphs.onnx_sites import drop_keepers
 from workers.passes.base import Samples
 from workers.passes.calibration import batches
+from workers.programs import input_names, output_names
 
 __all__ = ["OnnxRuntime"]
 
@@ -60,6 +62,7 @@ class OnnxRuntime(BackendRunner):
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
         program, ways = lower_low_bit(program, target.batch, next(batches(example, program)))
         exported = _export(program)
+        name_ends(exported.model, input_names(program), output_names(program))
         halves = widen_bfloat16(exported.model)
         model = exported.model_proto
         drop_keepers(model)

@@ -27,9 +27,8 @@ class Runner:
         return outputs
 
     def arrays(self, outputs: Any) -> list[Any]:
-        """The outputs as numpy arrays."""
-        tensors = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        return [tensor.cpu().numpy() for tensor in tensors]
+        """The outputs as numpy arrays, in the order of the program's signature."""
+        return [tensor.cpu().numpy() for tensor in self._torch.utils._pytree.tree_leaves(outputs)]
 
 
 def load(path: str, threads: int, device: str = "cpu") -> Runner:

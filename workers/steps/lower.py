@@ -12,7 +12,7 @@ from workers.calling import StateContract, read_calling
 from workers.carried import first_steps
 from workers.datasets import read_samples
 from workers.passes.base import Samples
-from workers.programs import input_names, load_program
+from workers.programs import input_names, load_program, output_names
 from workers.steps.base import Made, Step, StepContext
 
 __all__ = ["Lower"]
@@ -46,6 +46,8 @@ class Lower(Step):
         except UnsupportedModel as error:
             return Made(report={"refused": str(error)})
         path, filename, lines = lowered.path, backend.filename, backend.usage(input_names(program))
+        if names := output_names(program):
+            lines += f"# The outputs are, in this order: {', '.join(names)}\n"
         if calling is not None:
             path, filename, lines = context.folder / f"{BUNDLE}.made", BUNDLE, usage(calling, lines, filename)
             write_bundle(lowered.path, backend.name, calling, lines, path)
