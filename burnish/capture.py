@@ -73,7 +73,7 @@ def capture(
         UserError: torch is not installed, or the example inputs are no tensors.
     """
     example = as_example(example_inputs)
-    with _inference(module) as still:
+    with _inference(module) as still, example.spelled_out(still):
         program, batch, notes = _first_that_agrees(still, example.still(), dynamic_batch, max_batch)
     signature = _save(program, Path(path) if path is not None else None)
     return Captured(program, Path(path) if path is not None else None, signature, batch, tuple(notes))

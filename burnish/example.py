@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from burnish.errors import UserError
 
@@ -61,6 +65,28 @@ class Example:
             if tensor.shape[0] == self.batch:
                 shapes[tensor] = {0: dim}
         return shapes
+
+    @contextmanager
+    def spelled_out(self, module: torch.nn.Module) -> Iterator[None]:
+        """A block in which a `forward(…, **kwargs)` has the names that the example gives in place of `**kwargs`.
+
+        torch 2.13 exports no dynamic shapes with what lands there, and most models of `transformers` have such.
+        """
+        forward = module.forward
+        parameters = inspect.signature(forward).parameters.values()
+        if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters):
+            yield
+            return
+        named = [parameter for parameter in parameters if parameter.kind is not Parameter.VAR_KEYWORD]
+        others = self.kwargs.keys() - {parameter.name for parameter in named}
+        named += [Parameter(name, Parameter.KEYWORD_ONLY) for name in self.kwargs if name in others]
+
+        def spelled(*args: Any, **kwargs: Any) -> Any:
+            return forward(*args, **kwargs)
+
+        spelled.__signature__ = Signature(named)  # type: ignore[attr-defined]
+        with mock.patch.object(module, "forward", spelled):
+            yield
 
     def _mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Example:
         import torch
