@@ -3,7 +3,8 @@
 1. Batch sizes 1, 2, 3, 7, the target's and the largest (up to `LARGEST`), as far as the program takes them, on
    held-out samples.
 2. Edge values at the target's batch: zeros, `LARGE` times the largest magnitude in the data with either sign, and for
-   integers the least and the greatest value in the data (others might be no valid index).
+   integers the least and the greatest value in the data at each place (others might be no valid index, or no mask:
+   one that leaves nothing to attend to).
 3. Every case is called `CALLS` times on the same input: after each call the input must be what it was, bit for bit,
    and the outputs those of the first call, bit for bit or within `REPEAT_DB`.
 4. Outputs must have the program's shapes and types. Floats must reach `Tolerance.floats_db` against the program run
@@ -236,8 +237,8 @@ def _edges(heldout: Sequence[Array]) -> dict[str, Edge]:
         edges["large values"] = _floats(lambda every: LARGE * _magnitude(every))
         edges["large negative values"] = _floats(lambda every: -LARGE * _magnitude(every))
     if not all(np.issubdtype(each.dtype, np.floating) for each in heldout):
-        edges["least integers"] = _integers(lambda every: every.min())
-        edges["greatest integers"] = _integers(lambda every: every.max())
+        edges["least integers"] = _integers(lambda every: every.min(axis=0))
+        edges["greatest integers"] = _integers(lambda every: every.max(axis=0))
     return edges
 
 

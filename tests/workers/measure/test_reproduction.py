@@ -158,12 +158,18 @@ def test_a_target_batch_above_64_is_tried_too() -> None:
     assert 128 in {case.batch for case in cases(HELDOUT, (1, 256), 128)}
 
 
-def test_integers_are_tried_at_the_extremes_of_the_data() -> None:
+def test_integers_are_tried_at_the_extremes_of_the_data_at_each_place() -> None:
     tokens = np.array([[3, 9], [4, 5]], np.int64)
     found = {case.name: case.inputs[0] for case in cases([tokens], (1, None), 2) if case.edge}
     assert set(found) == {"least integers", "greatest integers"}
-    assert found["least integers"].tolist() == [[3, 3], [3, 3]]
-    assert found["greatest integers"].tolist() == [[9, 9], [9, 9]]
+    assert found["least integers"].tolist() == [[3, 5], [3, 5]]
+    assert found["greatest integers"].tolist() == [[4, 9], [4, 9]]
+
+
+def test_a_mask_that_leaves_something_to_every_sample_is_tried_with_no_mask_that_leaves_nothing() -> None:
+    mask = np.array([[1, 1, 0], [1, 0, 0]], np.int64)
+    found = {case.name: case.inputs[0] for case in cases([mask], (1, None), 2) if case.edge}
+    assert found["least integers"].tolist() == [[1, 0, 0], [1, 0, 0]]
 
 
 def test_samples_are_repeated_where_there_are_too_few() -> None:
