@@ -23,7 +23,8 @@ def arrange(arrays: Collection[str], inputs: Sequence[str] = ()) -> tuple[str, .
         inputs: the program's input names. Without them, arrays with names of their own stand in alphabetic order.
 
     Raises:
-        InvalidDataset: no input, numbered inputs with a gap, or two ways of naming mixed.
+        InvalidDataset: no input, numbered inputs with a gap, two ways of naming mixed, or names that don't tell which
+            array is which of several inputs.
     """
     names = [name for name in arrays if name != TARGETS]
     if not names:
@@ -39,4 +40,10 @@ def arrange(arrays: Collection[str], inputs: Sequence[str] = ()) -> tuple[str, .
         return tuple(f"inputs.{number}" for number in numbers)
     if numbers or "inputs" in names:
         raise InvalidDataset(f"The arrays {sorted(names)} mix two ways of naming.", cure=_CURE)
+    if len(inputs) > 1:
+        raise InvalidDataset(
+            f"Its arrays are called {', '.join(sorted(names))}, and the model takes {', '.join(inputs)}.",
+            cure="Send one array per input of the model, under its name, or number them `inputs.0`, `inputs.1`, … in "
+            "this order.",
+        )
     return tuple(sorted(names))

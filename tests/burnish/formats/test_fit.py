@@ -37,6 +37,18 @@ def test_inputs_are_matched_by_the_models_names() -> None:
     assert faults(given, wanted, 1) == []
 
 
+def test_names_that_do_not_tell_which_input_is_which_are_a_fault_that_shows_both() -> None:
+    given = schema(spec("attention_mask", shape=(100, 3)), spec("ids", shape=(100, 3)))
+    wanted = signature(spec("input_ids", shape=(None, 3)), spec("attention_mask", shape=(None, 3)))
+    (fault,) = faults(given, wanted, 1)
+    assert fault.message == "Its arrays are called attention_mask, ids, and the model takes input_ids, attention_mask."
+    assert "under its name" in fault.cure
+
+
+def test_the_one_input_of_a_model_may_have_any_name() -> None:
+    assert faults(schema(spec("pixels")), signature(), 1) == []
+
+
 def test_another_dtype_is_a_fault_with_the_cure() -> None:
     (fault,) = faults(schema(spec(dtype="float64")), signature(), 1)
     assert fault.where == "/dataset/inputs"
