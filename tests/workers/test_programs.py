@@ -14,7 +14,7 @@ from torch import nn
 from torch.export import Dim
 
 from burnish.errors import InternalError, InvalidModel, UnsupportedModel
-from tests import models
+from tests import keywords, models
 from tests.burnish.formats import hostile
 from tests.burnish.formats.archives import honest_bytes
 from tests.burnish.formats.conftest import quantized
@@ -24,6 +24,7 @@ from workers.programs import (
     example_inputs,
     input_names,
     load_program,
+    output_names,
     save_program,
     summary,
 )
@@ -112,14 +113,28 @@ def test_saving_leaves_the_program_as_it_was(tmp_path: Path) -> None:
 
 
 def test_what_could_not_be_loaded_again_is_not_saved(tmp_path: Path) -> None:
-    class Keyword(nn.Module):
-        def forward(self, x: torch.Tensor, *, scale: torch.Tensor) -> torch.Tensor:
-            return x * scale
+    class Counting(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
+            return x + 1, 3
 
-    program = torch.export.export(Keyword(), (torch.zeros(2),), {"scale": torch.zeros(2)})
+    program = torch.export.export(Counting(), (torch.zeros(2),))
     with pytest.raises(InternalError, match="could not be loaded again"):
         save_program(program, tmp_path / "a.pt2")
     assert not (tmp_path / "a.pt2").exists()
+
+
+def test_a_program_called_by_keyword_is_loaded_as_one_called_by_position(tmp_path: Path) -> None:
+    (tmp_path / "a.pt2").write_bytes(keywords.archive())
+    program = load_program(tmp_path / "a.pt2")
+    assert input_names(program) == keywords.INPUTS
+    assert output_names(program) == keywords.OUTPUTS
+    assert batch_range(program) == (1, 64)
+    found = program.module()(*example_inputs(program, 5, seed=0))
+    assert [tensor.shape for tensor in found.values()] == [(5, 4), (5, 10, 16), (5, 32)]
+
+
+def test_outputs_without_keys_have_no_names() -> None:
+    assert output_names(models.program("mlp")) == ()
 
 
 def test_saving_never_overwrites(tmp_path: Path) -> None:

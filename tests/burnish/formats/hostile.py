@@ -184,38 +184,72 @@ def _importable(marker: Path) -> str:
     return name
 
 
-def _tree(edit: Callable[[Any], Any]) -> bytes:
+LEAF = {"type": None, "context": None, "children_spec": []}
+
+
+def _tree(key: str, node: Any, place: int = 0) -> bytes:
+    """An archive whose model, or the part of it at `place`, takes or returns this container."""
+
     def in_program(program: Any) -> None:
-        call = program["graph_module"]["module_call_graph"][0]["signature"]
-        call["out_spec"] = json.dumps([1, edit({"type": None, "context": None, "children_spec": []})])
+        calls = program["graph_module"]["module_call_graph"]
+        calls[place]["signature"] = {**calls[0]["signature"], key: json.dumps([1, node])}
 
     return _in_program(in_program)
 
 
-def tree_of_a_defaultdict(marker: Path) -> bytes:
+def _defaultdict(marker: Path) -> Any:
     context = {"default_factory_module": _importable(marker), "default_factory_name": "E", "dict_context": ["a"]}
-    return _tree(lambda leaf: {"type": "collections.defaultdict", "context": context, "children_spec": [leaf]})
+    return {"type": "collections.defaultdict", "context": context, "children_spec": [LEAF]}
+
+
+def _enum(marker: Path) -> Any:
+    key = {"__enum__": True, "fqn": f"{_importable(marker)}:E", "name": "A"}
+    return {"type": "builtins.dict", "context": json.dumps([key]), "children_spec": [LEAF]}
+
+
+def tree_of_a_defaultdict(marker: Path) -> bytes:
+    return _tree("out_spec", _defaultdict(marker))
 
 
 def tree_of_an_enum(marker: Path) -> bytes:
-    key = {"__enum__": True, "fqn": f"{_importable(marker)}:E", "name": "A"}
-    return _tree(lambda leaf: {"type": "builtins.dict", "context": json.dumps([key]), "children_spec": [leaf]})
+    return _tree("out_spec", _enum(marker))
+
+
+def _in_tuple(node: Any) -> Any:
+    """Another text than the node's: torch keeps what it has read of one, and would not read it again."""
+    return {"type": "builtins.tuple", "context": "null", "children_spec": [node]}
+
+
+def tree_of_inputs(marker: Path) -> bytes:
+    return _tree("in_spec", _in_tuple(_enum(marker)))
+
+
+def tree_of_a_part(marker: Path) -> bytes:
+    return _tree("out_spec", _in_tuple(_defaultdict(marker)), place=1)
+
+
+def name_of_an_output(marker: Path) -> bytes:
+    key = f'x": {_code(marker)}, "y'
+    return _tree("out_spec", {"type": "builtins.dict", "context": json.dumps([key]), "children_spec": [LEAF]})
 
 
 def compiled_code(marker: Path) -> bytes:
     return pack({**honest(), "data/aotinductor/model/model.so": b"\x7fELF not loaded"})
 
 
-NEUTRALISED = (sample_inputs, guards)
-"""Accepted, since the part that would run is never read and is not in the rewritten archive."""
+NEUTRALISED = (
+    sample_inputs, guards, name_of_a_forward_argument, name_of_an_output, tree_of_a_defaultdict, tree_of_an_enum,
+    tree_of_inputs, tree_of_a_part,
+)  # fmt: skip
+"""Accepted, since the part that would run is not in the rewritten archive."""
 REFUSED = (
     pickled_weight, pickled_constant, opaque_object, custom_object, legacy_weights, legacy_constants, torch_2_7_format,
     expression, expression_of_a_constant_size, operator_outside_torch_ops, operator_on_files, operator_as_argument,
-    name_of_an_input, name_of_a_value, name_of_a_forward_argument, name_of_a_parameter, tree_of_a_defaultdict,
-    tree_of_an_enum, compiled_code,
+    name_of_an_input, name_of_a_value, name_of_a_parameter, compiled_code,
 )  # fmt: skip
 REAL = (
     sample_inputs, guards, pickled_weight, pickled_constant, opaque_object, legacy_weights, legacy_constants,
-    expression, operator_on_files, name_of_an_input, tree_of_a_defaultdict, tree_of_an_enum,
+    expression, operator_on_files, name_of_an_input, tree_of_a_defaultdict, tree_of_an_enum, tree_of_inputs,
+    tree_of_a_part,
 )  # fmt: skip
 """Those that make their marker when plain torch 2.13 loads the archive and calls the program; the others fail there."""

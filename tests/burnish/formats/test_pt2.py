@@ -111,28 +111,6 @@ def test_a_model_exported_in_training_mode_that_changes_buffers_is_refused_with_
     assert "module.eval()" in refused(members).cure
 
 
-def test_keyword_inputs_are_refused() -> None:
-    class Model(nn.Module):
-        def forward(self, x: torch.Tensor, *, scale: torch.Tensor) -> torch.Tensor:
-            return x * scale
-
-    buffer = io.BytesIO()
-    torch.export.save(torch.export.export(Model(), (torch.ones(2, 2),), {"scale": torch.ones(2, 2)}), buffer)
-    with pytest.raises(InvalidModel, match="keyword arguments"):
-        inspect_model(buffer)
-
-
-def test_inputs_that_are_no_tensors_are_refused() -> None:
-    class Model(nn.Module):
-        def forward(self, x: torch.Tensor, times: int) -> torch.Tensor:
-            return x * times
-
-    buffer = io.BytesIO()
-    torch.export.save(torch.export.export(Model(), (torch.ones(2, 2), 3)), buffer)
-    with pytest.raises(InvalidModel, match="no tensor"):
-        inspect_model(buffer)
-
-
 def test_a_weight_that_is_larger_than_its_bytes_is_refused() -> None:
     def edit(config: dict[str, object]) -> None:
         config["config"]["layers.0.weight"]["tensor_meta"]["sizes"][0]["as_int"] = 10**9  # type: ignore[index]
