@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 import burnish
 from burnish.errors import UnsupportedModel, UserError
 from burnish.formats import inspect_model
-from tests import models
+from tests import keywords, models
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +109,34 @@ def test_inputs_without_the_batch_stay_fixed() -> None:
 
     captured = burnish.capture(Masked(), (torch.ones(4, 3), torch.ones(3)))
     assert [spec.shape for spec in captured.signature.inputs] == [(None, 3), (3,)]
+
+
+def test_a_model_called_by_keyword_is_captured_as_one_called_by_position(tmp_path: Path) -> None:
+    captured = burnish.capture(keywords.module(), keywords.example(1), tmp_path / "m.pt2")
+    assert (captured.batch, captured.notes) == ("dynamic", ())
+    assert tuple(spec.name for spec in captured.signature.inputs) == keywords.INPUTS
+    assert tuple(spec.name for spec in captured.signature.outputs) == keywords.OUTPUTS
+    given = keywords.example(7, seed=1)
+    wanted = keywords.module()(**given)
+    found = torch.export.load(tmp_path / "m.pt2").module()(
+        given["input_ids"], given["attention_mask"], given["extra"]["scale"]
+    )
+    torch.testing.assert_close(found["logits"], wanted.logits)
+
+
+def test_a_dataclass_that_torch_was_not_told_the_name_of_is_refused_with_the_cure() -> None:
+    @dataclass
+    class Nameless:
+        logits: torch.Tensor
+
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> Nameless:
+            return Nameless(x + 1)
+
+    torch.export.register_dataclass(Nameless)
+    with pytest.raises(UnsupportedModel, match="can't save it") as refused:
+        burnish.capture(Model(), torch.zeros(4, 3))
+    assert "serialized_type_name" in refused.value.cure
 
 
 def test_a_random_model_is_refused() -> None:

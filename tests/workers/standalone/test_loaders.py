@@ -9,6 +9,7 @@ import torch
 from tests import models
 from workers.measure.contender import Contender, ContenderFailed, loader_of
 from workers.programs import save_program
+from workers.standalone import load_inductor
 
 
 def started(backend: str, artifact: Path, folder: Path) -> Contender:
@@ -51,6 +52,12 @@ def test_compiled_gives_the_outputs_of_the_module_at_the_batch_of_the_call(mlp: 
         outputs, _ = one.check([each.numpy() for each in inputs], 2, 280)
     np.testing.assert_allclose(outputs[0], expected("mlp", inputs), atol=1e-5)
     assert (tmp_path / "contender" / "inductor").is_dir(), "what it compiles stays in its scratch folder"
+
+
+def test_a_package_that_gives_a_dict_gives_its_tensors_in_their_order() -> None:
+    outputs = {"b": torch.zeros(1), "a": [torch.ones(1), torch.ones(2)]}
+    arrays = load_inductor.Runner(torch, None).arrays(outputs)
+    assert [each.tolist() for each in arrays] == [[0.0], [1.0], [1.0, 1.0]]
 
 
 def test_a_file_that_is_no_program_fails_with_a_reason(tmp_path: Path) -> None:
