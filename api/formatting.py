@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from burnish.recipe import Goal
 from burnish.recipe.quantities import format_bytes, format_fraction, format_seconds
 from burnish.resources import EventResource, JobSummary
-from burnish.results import Estimate, Limit
+from burnish.results import Estimate, Limit, TensorSpec
 
 __all__ = ["install"]
 
@@ -148,6 +148,12 @@ def breakable(name: str) -> Markup:
     return Markup(re.sub(r"([+@/])", r"\1<wbr>", str(escape(name))))
 
 
+def tensors(specs: Sequence[TensorSpec]) -> str:
+    """Inputs or outputs in their order, `x float32[·, 3]`: a dot is a side that may be of any length."""
+    shapes = (", ".join("·" if side is None else str(side) for side in spec.shape) for spec in specs)
+    return ", ".join(f"{spec.name} {spec.dtype}[{shape}]" for spec, shape in zip(specs, shapes, strict=True))
+
+
 def prose(text: str | None) -> Markup:
     """Text whose `names` in backticks become code; everything in it is escaped."""
     return Markup("").join(
@@ -196,6 +202,7 @@ FILTERS = (
     limit_words,
     goal_words,
     breakable,
+    tensors,
     event_words,
     short_clock,
     pretty,

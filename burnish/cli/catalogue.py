@@ -41,10 +41,11 @@ def models(limit: int, cursor: str | None, as_json: bool) -> None:
             format_bytes(item.size),
             f"{item.signature.parameters:,}",
             _shapes(item.signature.inputs),
+            _shapes(item.signature.outputs),
         )
         for item in page.items
     )
-    return _print(("id", "model", "size", "parameters", "inputs"), rows, page.next)
+    return _print(("id", "model", "size", "parameters", "inputs", "outputs"), rows, page.next)
 
 
 @click.command()

@@ -9,6 +9,7 @@ import io
 from flask.testing import FlaskClient
 
 from storage import blob_index, models
+from tests import keywords
 from tests.api.place import Place, dataset_bytes
 
 
@@ -26,6 +27,12 @@ def test_an_upload_becomes_a_model_with_its_signature(client: FlaskClient, model
     assert model["signature"]["max_batch"] == 256
     assert response.headers["Location"] == model["links"]["self"]
     assert client.get(model["links"]["self"]).json == model
+
+
+def test_a_model_that_is_called_by_keyword_tells_the_names_and_the_order(client: FlaskClient) -> None:
+    signature = client.post("/v1/models?name=reader", data=keywords.archive()).json["signature"]
+    assert tuple(spec["name"] for spec in signature["inputs"]) == keywords.INPUTS
+    assert tuple(spec["name"] for spec in signature["outputs"]) == keywords.OUTPUTS
 
 
 def test_the_same_bytes_under_a_name_are_the_same_version(client: FlaskClient, model_bytes: bytes) -> None:

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from storage import jobs
 from storage.records import Job
+from tests import keywords
 from tests.api.place import Place, verdict
 
 PAGES = ("/submit", "/models", "/fleet", "/schedules")
@@ -77,3 +78,10 @@ def test_a_model_shows_its_versions_and_results(place: Place, model_bytes: bytes
     assert f'href="/jobs/{job.id}"' in text
     assert "Promote" in text
     assert "Nothing is in production" in text
+
+
+def test_a_model_shows_what_it_takes_and_gives_by_the_names_that_its_users_know(place: Place) -> None:
+    place.client.post("/v1/models?name=reader", data=keywords.archive())
+    text = html.unescape(place.client.get("/models/reader").text)
+    assert "takes input_ids int64[·, 10], attention_mask int64[·, 10], extra_scale float32[·, 1, 1] and gives" in text
+    assert "logits float32[·, 4], states_0 float32[·, 10, 16], states_1 float32[·, 32]." in text

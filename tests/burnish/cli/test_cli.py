@@ -76,7 +76,9 @@ def test_what_is_there_is_listed(served: Served, files: tuple[Path, Path]) -> No
     assert "None yet." in run("models").stdout
     assert "No jobs yet" in run("jobs").stdout
     run("submit", files[0], "--data", files[1])
-    assert "net:1" in run("models").stdout
+    models = run("models").stdout
+    assert "net:1" in models
+    assert "outputs" in models
     assert "labelled" in run("datasets").stdout
     assert "bench-cpu" in run("workers").stdout
     passes = run("passes").stdout
