@@ -1,4 +1,4 @@
-"""From an `nn.Module` to the archive that Burnish takes: the only part of the client that needs torch."""
+"""From an `nn.Module` to the archive that Burnish takes: with `example`, the only part of the client that needs torch."""
 
 from __future__ import annotations
 
@@ -196,8 +196,8 @@ def _save(program: ExportedProgram, path: Path | None) -> Signature:
         except Exception as error:
             raise UnsupportedModel(
                 f"torch can't save it: {type(error).__name__}: {_first_lines(error)}",
-                cure="Let the model take and return tensors, tuples, lists and dicts of them. A dataclass of your own has "
-                "to have a name: `torch.export.register_dataclass(Type, serialized_type_name='Type')`.",
+                cure="Let the model take and return tensors, tuples, lists and dicts of them. A dataclass of your own "
+                "needs a name: `torch.export.register_dataclass(Type, serialized_type_name='Type')`.",
             ) from error
         with raw.open("rb") as file, checked_model(file) as model:
             if path is not None:

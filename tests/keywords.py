@@ -89,7 +89,7 @@ def archive() -> bytes:
     class Plain(Reader):
         """torch 2.13 takes no dynamic shapes for what `**extra` takes."""
 
-        def forward(self, input_ids, attention_mask, labels, use_cache, extra):  # type: ignore[no-untyped-def, override] # noqa: ANN001, ANN202
+        def forward(self, input_ids, attention_mask, labels, use_cache, extra):  # type: ignore[no-untyped-def, override]
             return super().forward(input_ids, attention_mask, labels, use_cache, extra=extra)
 
     torch.manual_seed(0)
