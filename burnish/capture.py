@@ -1,4 +1,4 @@
-"""From an `nn.Module` to the archive that Burnish takes: with `example`, the only part of the client that needs torch."""
+"""From an `nn.Module` to the archive that Burnish takes: with `example`, all of the client that needs torch."""
 
 from __future__ import annotations
 
