@@ -35,13 +35,14 @@ def verdict_of(job: Job) -> tuple[Verdict | None, tuple[FaultResource, ...]]:
 
 
 def understood(
-    kind: type[DocumentT], document: Any, *, at: str, fallback: FallbackT
+    kind: type[DocumentT], document: Any, *, at: str, fallback: FallbackT, cure: str = _CURE
 ) -> tuple[DocumentT | FallbackT, tuple[FaultResource, ...]]:
     """The document without the parts that can't be read, and these; each is left to its default.
 
     Args:
         at: where the document stands in the one that is shown, as a JSON pointer.
         fallback: stands for a document of which nothing can be read.
+        cure: what to do about each.
     """
     rest, faults = document, list[FaultResource]()
     while True:
@@ -49,7 +50,7 @@ def understood(
             return kind.model_validate(rest), tuple(reversed(faults))
         except ValidationError as error:
             fault = faults_of(error, at)[-1]  # the last first: so the places of those before it in a list stay right
-            faults.append(FaultResource(where=fault.where, message=fault.message, cure=_CURE))
+            faults.append(FaultResource(where=fault.where, message=fault.message, cure=cure))
             if rest is document:
                 rest = copy.deepcopy(document)
             if not _drop(rest, error.errors(include_url=False)[-1]["loc"]):

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from burnish.aliases import AliasChange, AliasEntryResource, AliasResource
 from burnish.document import Document
+from burnish.faults import FaultResource
 from burnish.recipe import Goal, JobSpec
 from burnish.results import Artifact, Signature, TensorSpec, Verdict
 from burnish.schedules import DecisionResource, FiringResource, ScheduleChange, ScheduleResource
@@ -148,14 +149,6 @@ class StepResource(Document):
     error: ErrorResource | None
     failures: tuple[FailureResource, ...] = ()
     """Every attempt that failed, also of a step that was done in the end; the oldest first."""
-
-
-class FaultResource(Document):
-    """One fault in what was sent, or in what is stored."""
-
-    where: str
-    message: str
-    cure: str
 
 
 class JobChange(Document):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from burnish.document import Document
+from burnish.faults import FaultResource
 from burnish.recipe import AliasName, JobSpec, Trigger
 from burnish.recipe.schedule import Overlap, PlainName
 from burnish.results import Estimate
@@ -36,7 +37,9 @@ class FiringResource(Document):
     at: datetime
     due_at: datetime | None
     """When it was due, where that is a time."""
-    cause: Literal["cron", "every", "model", "dataset", "worker_class", "toolchain", "manual"]
+    cause: str
+    """`cron`, `every`, `model`, `dataset`, `worker_class`, `toolchain` or `manual`; what another version of Burnish
+    names so, or `unknown` where this one can't read the trigger that was due."""
     outcome: Literal["fired", "waiting", "skipped"]
     """`waiting`: for the end of the job before."""
     reason: str
@@ -45,20 +48,25 @@ class FiringResource(Document):
     """The job it made."""
     decision: DecisionResource | None = None
     """Set at the end of that job, if a champion was to be replaced or watched."""
+    not_understood: tuple[FaultResource, ...] = ()
+    """Parts of `decision` that another version of Burnish wrote and this one can't read. Empty as a rule."""
     links: dict[str, str]
 
 
 class ScheduleResource(Document):
-    """A job that is submitted again and again."""
+    """A job that is submitted again and again.
+
+    Of `kind`, `trigger`, `job` and `overlap`, `null` stands for what `not_understood` tells of.
+    """
 
     id: str
     name: str
-    kind: Literal["optimize", "remeasure"]
-    trigger: Trigger
-    job: JobSpec
-    overlap: Overlap
-    promote: str | None
-    watch: str | None
+    kind: Literal["optimize", "remeasure"] | None = None
+    trigger: Trigger | None = None
+    job: JobSpec | None = None
+    overlap: Overlap | None = None
+    promote: AliasName | None = None
+    watch: AliasName | None = None
     state: Literal["active", "paused"]
     next_at: datetime | None
     """When it fires next, if it is active and its trigger is a time."""
@@ -67,6 +75,9 @@ class ScheduleResource(Document):
     created_at: datetime
     updated_at: datetime
     links: dict[str, str]
+    not_understood: tuple[FaultResource, ...] = ()
+    """Parts that another version of Burnish wrote and this one can't read: they are left out, and while there is one
+    the schedule does not fire. Empty as a rule."""
 
 
 class ScheduleChange(Document):

@@ -13,8 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from burnish.errors import Conflict, NotFound
 from burnish.formats import DatasetSchema
 from burnish.formats.fit import faults as fit_faults
@@ -36,7 +34,7 @@ class Cause:
     """Why a schedule is to fire."""
 
     name: str
-    """`cron`, `every`, `manual`, or the occasion."""
+    """`cron`, `every`, `manual`, the occasion, or `unknown`."""
     reason: str
     """The same in words."""
     due_at: float | None = None
@@ -97,11 +95,9 @@ def _tell_skipped(tx: Transaction, schedule: Schedule, cause: str, why: str) -> 
 
 def _spec(schedule: Schedule) -> ScheduleSpec:
     try:
-        return ScheduleSpec.model_validate(schedule.spec)
-    except ValidationError as error:  # written by another version of Burnish
-        first = error.errors(include_url=False)[0]
-        where = "/".join(str(part) for part in first["loc"])
-        raise _NotNow(f"This version of Burnish does not take its spec any more: {where}: {first['msg']}.") from error
+        return schedule.read()
+    except Conflict as error:  # written by another version of Burnish
+        raise _NotNow(str(error)) from error
 
 
 def _submit(tx: Transaction, schedule: Schedule, spec: ScheduleSpec) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Firing:
     at: float
     due_at: float | None
     cause: str
-    """`cron`, `every`, `manual`, or the occasion."""
+    """`cron`, `every`, `manual`, the occasion, or `unknown`."""
     outcome: str
     """`fired`, `waiting` for the job before, or `skipped`."""
     reason: str

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import delete, select, update
 
-from burnish.errors import Conflict, NotFound
-from burnish.recipe import ScheduleSpec, Trigger
+from burnish.errors import Conflict, Fault, NotFound
+from burnish.recipe import ScheduleSpec, Trigger, faults_of
 from storage import firings, occasions, timing
 from storage.database import Transaction
 from storage.ids import new_id
@@ -24,6 +25,7 @@ from storage.tables import firings as history
 from storage.tables import schedules
 
 __all__ = [
+    "CURE",
     "Schedule",
     "change",
     "create",
@@ -38,6 +40,10 @@ __all__ = [
     "take",
     "waiting_for_news",
 ]
+
+
+CURE = "Update this service to the version that wrote it, or delete the schedule and create it again."
+"""Of a schedule that this version can't read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +71,36 @@ class Schedule:
     updated_at: float
 
     @property
-    def trigger(self) -> Trigger:
-        """When it fires."""
-        return Trigger.model_validate(self.spec["trigger"])
+    def trigger(self) -> Trigger | None:
+        """When it fires; `None` if another version of Burnish wrote that, and this one can't tell."""
+        try:
+            trigger = Trigger.model_validate(self.spec.get("trigger"))
+        except ValidationError:
+            return None
+        return None if timing.trigger_faults(trigger) else trigger
+
+    def faults(self) -> list[Fault]:
+        """What another version of Burnish wrote of it and this one can't read; nothing as a rule."""
+        try:
+            spec = ScheduleSpec.model_validate(self.spec)
+        except ValidationError as error:
+            return faults_of(error)
+        return timing.trigger_faults(spec.trigger)
+
+    def read(self) -> ScheduleSpec:
+        """What it does, if all of it is understood: a part that is not may change what the others mean.
+
+        Raises:
+            Conflict: another version of Burnish wrote parts of it that this one can't read.
+        """
+        faults = self.faults()
+        if faults:
+            raise Conflict(
+                f"Schedule {self.name} does not fire: another version of Burnish wrote parts of it that this one can't "
+                f"read. {' '.join(f'{fault.where}: {fault.message}' for fault in faults)}",
+                cure=CURE,
+            )
+        return ScheduleSpec.model_validate(self.spec)
 
 
 def create(tx: Transaction, spec: ScheduleSpec) -> Schedule:
@@ -99,7 +132,8 @@ def list_(tx: Transaction, *, after: str | None, limit: int) -> list[Schedule]:
 
 
 def change(tx: Transaction, ref: str, spec: ScheduleSpec) -> Schedule:
-    """Replaces what a schedule does. If its trigger, or what that looks at, is another one now, it counts from now.
+    """Replaces what a schedule does. If its trigger, or what that looks at, is another one now, it counts from now; so
+    does one that could not be read.
 
     Raises:
         NotFound: no such schedule.
@@ -110,7 +144,7 @@ def change(tx: Transaction, ref: str, spec: ScheduleSpec) -> Schedule:
     if other is not None and other.id != found.id:
         raise _taken(spec.name)
     values = _columns(tx, spec)
-    if _watched(found.spec) != _watched(values["spec"]):
+    if found.faults() or _watched(found.read()) != _watched(spec):
         values |= _armed(tx, spec) if found.state == "active" else _disarmed(tx, spec)
     return _write(tx, found, values)
 
@@ -125,11 +159,16 @@ def pause(tx: Transaction, ref: str) -> Schedule:
 
 
 def resume(tx: Transaction, ref: str) -> Schedule:
-    """Fires again, from now on: what was due, or was new, while it was paused is not caught up. Raises `NotFound`."""
+    """Fires again, from now on: what was due, or was new, while it was paused is not caught up.
+
+    Raises:
+        NotFound: no such schedule.
+        Conflict: it can't fire, since another version of Burnish wrote parts of it that this one can't read.
+    """
     found = _one(tx, ref, locked=True)
+    spec = found.read()
     if found.state == "active":
         return found
-    spec = ScheduleSpec.model_validate(found.spec)
     armed = {**_armed(tx, spec), "anchor": found.anchor}
     armed["next_at"] = timing.next_due(spec.trigger, anchor=found.anchor, after=tx.now)
     return _write(tx, found, {"state": "active", "updated_at": tx.now, **armed})
@@ -187,9 +226,8 @@ def _disarmed(tx: Transaction, spec: ScheduleSpec) -> dict[str, Any]:
     return {"occasion": spec.trigger.on, "seen": occasions.look(tx, spec), "anchor": tx.now, "next_at": None}
 
 
-def _watched(spec: Mapping[str, Any]) -> tuple[Any, ...]:
-    job = spec["job"]
-    return spec["trigger"], job["model"], job["dataset"], job["recipe"]["target"]["device"]
+def _watched(spec: ScheduleSpec) -> tuple[Any, ...]:
+    return spec.trigger, spec.job.model, spec.job.dataset, spec.job.recipe.target.device
 
 
 def _one(tx: Transaction, ref: str, *, locked: bool) -> Schedule:

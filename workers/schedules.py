@@ -12,10 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from pydantic import ValidationError
-
-from burnish.errors import NotFound, Unavailable
-from burnish.recipe import ScheduleSpec
+from burnish.errors import Conflict, NotFound, Unavailable
 from storage import firings, occasions, schedules, timing
 from storage.database import Database, Transaction
 from storage.firing import Cause, fire, fire_waiting, skip
@@ -92,10 +89,8 @@ class Scheduler:
 def _due(tx: Transaction, schedule: Schedule) -> Firing | None:
     """Fires one whose time has come, unless another tick did."""
     assert schedule.next_at is not None
-    try:
-        missed = timing.missed(schedule.trigger, due=schedule.next_at, now=tx.now)
-    except ValidationError:  # written by another version of Burnish: `fire` says so in the history
-        missed = 0
+    trigger = schedule.trigger  # where another version of Burnish wrote it, `fire` says so in the history
+    missed = timing.missed(trigger, due=schedule.next_at, now=tx.now) if trigger else 0
     if not schedules.take(tx, schedule, **_moved_on(tx, schedule)):
         return None
     reason = f"It was due at {_moment(schedule.next_at)}."
@@ -131,8 +126,8 @@ def _news_of(tx: Transaction, schedule: Schedule) -> tuple[str, occasions.Look] 
 
 def _look(tx: Transaction, schedule: Schedule) -> occasions.Look | None:
     try:
-        return occasions.look(tx, ScheduleSpec.model_validate(schedule.spec))
-    except ValidationError:  # written by another version of Burnish: whoever changes or runs it by hand is told
+        return occasions.look(tx, schedule.read())
+    except Conflict:  # written by another version of Burnish: whoever looks at it or runs it by hand is told
         return None
 
 
@@ -143,15 +138,18 @@ def _moved_on(tx: Transaction, schedule: Schedule) -> dict[str, object]:
         return {"seen": _look(tx, schedule) or schedule.seen}
     if schedule.next_at is None:
         return {}
-    try:
-        return {"next_at": timing.next_due(schedule.trigger, anchor=schedule.anchor, after=tx.now)}
-    except ValidationError:
-        return {"next_at": tx.now + _LOOK_AGAIN}
+    trigger = schedule.trigger
+    following = timing.next_due(trigger, anchor=schedule.anchor, after=tx.now) if trigger else tx.now + _LOOK_AGAIN
+    return {"next_at": following}
 
 
 def _cause(schedule: Schedule) -> str:
-    # Of the document, not of `trigger`: that can't be read of a schedule that another version of Burnish wrote.
-    return schedule.occasion or ("every" if schedule.spec["trigger"].get("every") is not None else "cron")
+    if schedule.occasion is not None:
+        return schedule.occasion
+    trigger = schedule.trigger
+    if trigger is None:  # another version of Burnish wrote it
+        return "unknown"
+    return "every" if trigger.every is not None else "cron"
 
 
 def _moment(seconds: float) -> str:

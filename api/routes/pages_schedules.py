@@ -55,8 +55,10 @@ def schedule_fragment(id: str) -> Response:
     return live_fragment(**_one(id))
 
 
-def when(trigger: Trigger) -> str:
+def when(trigger: Trigger | None) -> str:
     """When a schedule fires, in words."""
+    if trigger is None:
+        return "not understood"
     if trigger.cron is not None:
         return f"{trigger.cron} ({trigger.timezone})"
     if trigger.every is not None:

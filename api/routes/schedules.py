@@ -121,7 +121,7 @@ def pause_schedule(id: str) -> Response:
 
 @blueprint.post("/schedules/<id>/resume")
 @blueprint.output(ScheduleResource)
-@blueprint.doc(responses={404: "No such schedule."})
+@blueprint.doc(responses={404: "No such schedule.", 409: "Parts of it can't be read."})
 def resume_schedule(id: str) -> Response:
     """Resume a schedule
 
@@ -132,7 +132,7 @@ def resume_schedule(id: str) -> Response:
 
 @blueprint.post("/schedules/<id>/run")
 @blueprint.output(FiringResource, 202)
-@blueprint.doc(responses={404: "No such schedule.", 409: "It is being changed or fired at this moment."})
+@blueprint.doc(responses={404: "No such schedule.", 409: "It is being fired at this moment, or can't be read in part."})
 def run_schedule(id: str) -> Response:
     """Fire a schedule now
 
@@ -145,6 +145,7 @@ def run_schedule(id: str) -> Response:
         if again:
             return again
         schedule = schedules.get(tx, id)
+        schedule.read()
         if not schedules.take(tx, schedule):
             raise Conflict(f"Schedule {schedule.name} is being changed or fired at this moment.", cure="Try again.")
         firing = fire(tx, schedule, Cause("manual", "It was run by hand."))

@@ -26,6 +26,8 @@ from burnish.resources import FiringResource, ScheduleResource
 
 __all__ = ["schedules"]
 
+_NOT_UNDERSTOOD = "not understood"
+
 
 @click.group()
 def schedules() -> None:
@@ -51,11 +53,14 @@ def list_(limit: int, cursor: str | None, as_json: bool) -> None:
             item.name,
             item.state,
             _when(item.trigger),
-            f"{item.kind} {item.job.model} on {item.job.dataset}",
-            f"{item.next_at:%m-%d %H:%M} UTC" if item.next_at else "",
+            f"{item.kind or _NOT_UNDERSTOOD} {item.job.model} on {item.job.dataset}" if item.job else _NOT_UNDERSTOOD,
+            f"{item.next_at:%m-%d %H:%M} UTC" if item.next_at and not item.not_understood else "",
             item.last.outcome if item.last else "",
         )
     console.print(table if page.items else "No schedules yet. Make one with `burnish schedules create`.")
+    for item in page.items:
+        if item.not_understood:
+            _tell_unread(item)
     tell_more(page.next)
     return None
 
@@ -174,17 +179,30 @@ def remove(schedule: str) -> None:
     console.print(f"{schedule} is deleted.")
 
 
-def _when(trigger: Trigger) -> str:
+def _when(trigger: Trigger | None) -> str:
+    if trigger is None:
+        return _NOT_UNDERSTOOD
     if trigger.cron is not None:
         return f"{trigger.cron} ({trigger.timezone})"
     return f"every {trigger.every:g} s" if trigger.every is not None else f"on a new {trigger.on}"
 
 
 def _tell(schedule: ScheduleResource) -> None:
-    following = f", next at {schedule.next_at:%Y-%m-%d %H:%M} UTC" if schedule.next_at else ""
+    fires = schedule.next_at is not None and not schedule.not_understood
+    following = f", next at {schedule.next_at:%Y-%m-%d %H:%M} UTC" if fires else ""
     aim = f", promotes to {schedule.promote}" if schedule.promote else ""
     aim = f", watches {schedule.watch or 'production'}" if schedule.kind == "remeasure" else aim
     console.print(f"{schedule.name} ({schedule.id}) is {schedule.state}: {_when(schedule.trigger)}{following}{aim}.")
+    if schedule.not_understood:
+        _tell_unread(schedule)
+
+
+def _tell_unread(schedule: ScheduleResource) -> None:
+    told = f"{schedule.name} does not fire: another version of Burnish wrote parts of it that this one can't read."
+    console.print(told, soft_wrap=True, markup=False)
+    for fault in schedule.not_understood:
+        console.print(f"  {fault.where}: {fault.message}", soft_wrap=True, markup=False)
+    console.print(f"  {schedule.not_understood[0].cure}", soft_wrap=True, markup=False)
 
 
 def _tell_history(items: Any) -> None:
@@ -200,4 +218,5 @@ def _tell_history(items: Any) -> None:
 
 def _why(firing: FiringResource) -> str:
     decision = f" {firing.decision.outcome.capitalize()}: {firing.decision.reason}" if firing.decision else ""
-    return firing.reason + decision
+    unread = " Another version of Burnish wrote parts of what was decided." if firing.not_understood else ""
+    return firing.reason + decision + unread

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import update
+
 from burnish.errors import InternalError
 from burnish.recipe import ScheduleSpec
 from burnish.results import Artifact
@@ -18,6 +20,7 @@ from storage.firing import Cause, fire
 from storage.firings import Firing
 from storage.records import Dataset, Job, Model
 from storage.schedules import Schedule
+from storage.tables import schedules as table
 from tests.storage.scene import Clock
 
 __all__ = ["ScheduleScene", "spec"]
@@ -67,6 +70,13 @@ class ScheduleScene:
         """As `spec`."""
         with self.database.begin() as tx:
             return schedules.create(tx, spec(**changes))
+
+    def rewrite(self, schedule: Schedule, **changes: Any) -> Schedule:
+        """Its spec as another version of Burnish would have written it."""
+        with self.database.begin() as tx:
+            values = {"spec": {**schedule.spec, **changes}}
+            tx.execute(update(table).where(table.c.id == schedule.id).values(**values))
+            return schedules.get(tx, schedule.id)
 
     def now(self, schedule: Schedule) -> Schedule:
         """As it stands."""

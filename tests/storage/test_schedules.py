@@ -189,3 +189,25 @@ def test_what_was_new_while_it_was_paused_is_not_caught_up(scene: ScheduleScene)
     with scene.database.begin() as tx:
         resumed = schedules.resume(tx, schedule.id)
     assert news(scene, resumed) is None
+
+
+def test_one_of_another_version_is_neither_read_nor_resumed_until_its_parts_are_replaced(scene: ScheduleScene) -> None:
+    odd = scene.rewrite(scene.schedule(), trigger={"every": 3600, "moon": "full"})
+    assert (odd.trigger, [fault.where for fault in odd.faults()]) == (None, ["/trigger/moon"])
+    with pytest.raises(Conflict, match="/trigger/moon") as refused:
+        odd.read()
+    assert "Update this service" in refused.value.cure
+    for action in (lambda tx: None, lambda tx: schedules.pause(tx, odd.id)):  # active, then paused
+        with scene.database.begin() as tx:
+            action(tx)
+        with scene.database.begin() as tx, pytest.raises(Conflict, match="/trigger/moon"):
+            schedules.resume(tx, odd.id)
+    with scene.database.begin() as tx:
+        schedules.change(tx, odd.id, spec())
+        assert schedules.resume(tx, odd.id).next_at == scene.clock.now + 3600
+
+
+def test_a_readable_trigger_is_known_though_other_parts_are_not(scene: ScheduleScene) -> None:
+    odd = scene.rewrite(scene.schedule(), overlap="never")
+    assert odd.trigger == spec().trigger
+    assert [fault.where for fault in odd.faults()] == ["/overlap"]

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from storage import schedules
+from storage.tables import schedules as table
 from tests.api.place import Place
 from tests.api.promoted import finished_job
 from tests.burnish.cli.test_cli import run
@@ -56,6 +59,22 @@ def test_the_faults_of_a_schedule_are_told(place: Place) -> None:
     assert result.exit_code == 2
     assert "/trigger/cron" in result.stderr
     assert "/job/model" in result.stderr
+
+
+def test_a_schedule_of_another_version_is_shown_with_a_word_on_the_rest_and_not_run(place: Place) -> None:
+    run("schedules", "create", "odd", "net", "--data", "samples", "--every", "6h")
+    with place.database.begin() as tx:
+        spec = {**schedules.get(tx, "odd").spec, "trigger": {"on": "moonrise"}}
+        tx.execute(update(table).where(table.c.name == "odd").values(spec=spec))
+    for command in (("list",), ("show", "odd")):
+        told = run("schedules", *command)
+        assert told.exit_code == 0, told.output
+        for part in ("not understood", "odd does not fire", "/trigger/on: ", "Update this service"):
+            assert part in told.stdout, part
+        assert "next at" not in told.stdout
+    refused = run("schedules", "run", "odd")
+    assert refused.exit_code != 0
+    assert "delete the schedule and create it again" in refused.stderr
 
 
 def test_an_alias_is_promoted_shown_fetched_and_rolled_back(served: Served, tmp_path: Path) -> None:

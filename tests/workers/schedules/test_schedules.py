@@ -10,12 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 
 from burnish.errors import Unavailable
 from storage import schedules
 from storage.database import Database
-from storage.tables import schedules as table
 from tests.storage.schedule_scene import ScheduleScene
 from workers.schedules import Scheduler
 
@@ -111,28 +109,49 @@ def test_a_schedule_that_breaks_does_not_keep_the_others_from_firing(
 
 def test_a_spec_of_another_version_stops_no_tick(scene: ScheduleScene) -> None:
     timed, waiting = scene.schedule(), scene.schedule(name="waiting", trigger={"on": "model"})
-    with scene.database.begin() as tx:
-        for schedule in (timed, waiting):
-            bad = {**schedule.spec, "overlap": "never"}
-            tx.execute(update(table).where(table.c.id == schedule.id).values(spec=bad))
+    for schedule in (timed, waiting):
+        scene.rewrite(schedule, overlap="never")
     scene.clock.pass_(3600)
     scene.model()
     assert once(scene) == ["skipped"]
-    assert scene.history(waiting) == []
+    assert (scene.history(timed)[0].cause, scene.history(waiting)) == ("every", [])
 
 
-def test_a_trigger_of_another_version_is_told_in_the_history_and_looked_at_again(scene: ScheduleScene) -> None:
-    odd = scene.schedule(name="odd")
-    scene.schedule(name="sound")
-    with scene.database.begin() as tx:
-        bad = {**odd.spec, "trigger": {**odd.spec["trigger"], "moon": "full"}}
-        tx.execute(update(table).where(table.c.id == odd.id).values(spec=bad))
+@pytest.mark.parametrize(
+    ("trigger", "where"),
+    [
+        ({"every": 3600, "moon": "full"}, "/trigger/moon: There is no setting 'moon' here."),
+        ({"cron": "@full-moon"}, "/trigger/cron: '@full-moon' is no cron expression"),
+        ({"cron": "0 3 * * *", "timezone": "Luna/Tycho"}, "/trigger/timezone: There is no time zone 'Luna/Tycho'."),
+        (None, "/trigger: "),
+        ("dawn", "/trigger: "),
+    ],
+    ids=str,
+)
+def test_a_trigger_of_another_version_is_told_in_the_history_and_looked_at_again(
+    scene: ScheduleScene, trigger: object, where: str
+) -> None:
+    odd, sound = scene.schedule(name="odd"), scene.schedule(name="sound")
+    scene.rewrite(odd, trigger=trigger)
     scene.clock.pass_(3600)
     assert sorted(once(scene)) == ["fired", "skipped"]
-    assert "does not take its spec any more: trigger/moon" in scene.history(odd)[0].reason
+    assert scene.history(sound)[0].outcome == "fired"
+    (told,) = scene.history(odd)
+    assert (told.cause, where in told.reason) == ("unknown", True)
     assert once(scene) == []
     scene.clock.pass_(3600)
-    assert "skipped" in once(scene)
+    assert len(once(scene)) == 2
+    assert len(scene.history(odd)) == 2
+
+
+def test_read_again_by_the_version_that_wrote_it_it_fires(scene: ScheduleScene) -> None:
+    odd = scene.schedule()
+    scene.rewrite(odd, moon="full")
+    scene.clock.pass_(3600)
+    assert once(scene) == ["skipped"]
+    scene.rewrite(odd)
+    scene.clock.pass_(3600)
+    assert once(scene) == ["fired"]
 
 
 def test_of_many_threads_that_tick_at_once_one_makes_the_job(scene: ScheduleScene) -> None:
