@@ -1,6 +1,6 @@
 """The content-addressed store: bytes are kept under the SHA-256 of themselves, and never change.
 
-Rules that every store keeps (`tests/storage/test_blobs.py` holds both to them):
+Rules that every store keeps (`tests/storage/blobs` holds both to them):
 
 1. A blob becomes visible at once and whole, or not at all, whenever its writer fails or is killed.
 2. What is written was hashed on the way in; what is read whole is hashed on the way out.

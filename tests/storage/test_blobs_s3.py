@@ -23,7 +23,7 @@ from storage.blob_digest import Blob, file_chunks
 from storage.blobs_s3 import S3Blobs
 from storage.s3_upload import LANES, PART, in_parts
 from tests.seaweed import Seaweed
-from tests.storage.blob_writers import STALL_AFTER
+from tests.storage.blobs.blob_writers import STALL_AFTER
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -154,7 +154,7 @@ def _file(path: Path, parts: int) -> Path:
 
 def _killed_writer(server: Seaweed, url: str, path: Path) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.storage.blob_writers", "stall-file", url, path],
+        [sys.executable, "-m", "tests.storage.blobs.blob_writers", "stall-file", url, path],
         cwd=ROOT, env={**os.environ, **server.environment, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert child.stdout is not None

@@ -1,4 +1,4 @@
-"""Child programs for `test_blobs.py`: `python -m tests.storage.blob_writers NAME URL`, with the store's variables set.
+"""Child programs: `python -m tests.storage.blobs.blob_writers NAME URL`, with the variables of the store set.
 
 `stall` puts part of a blob, says so on standard output, and waits to be killed; `stream` puts 200 MB that never exist
 as a whole and prints digest, size, and by how many bytes the peak of resident memory rose. `stall-file` (S3) sends the
