@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -155,13 +156,33 @@ def test_a_quantized_program_runs_on_int8_kernels_and_computes_the_same(
     program = low_bit(name, **settings)
     lowered = ExecuTorch().lower(program, Target(), calibration(), tmp_path)
     assert f"XNNPACK computes {integer} layer(s) in int8 and {floating} in float." in lowered.notes
+    assert _agreement(name, program, lowered.path, tmp_path / "contender") > least
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore")  # as above
+@pytest.mark.parametrize("name", ["mlp", "residual_cnn"])
+@pytest.mark.parametrize(("weights", "parts", "least"), [("bfloat16", 0, 35), ("float16", 1, 60)])
+def test_portable_operators_compute_bfloat16_and_xnnpack_takes_float16(
+    name: str, weights: str, parts: int, least: float, tmp_path: Path
+) -> None:
+    program = low_bit(name, weights=weights)
+    lowered = ExecuTorch().lower(program, Target(), calibration(), tmp_path)
+    found = re.match(r"XNNPACK runs (\d+) part", lowered.notes[0])
+    assert found is not None
+    assert min(int(found[1]), 1) == parts
+    assert _agreement(name, program, lowered.path, tmp_path / "contender") > least
+
+
+def _agreement(name: str, program: ExportedProgram, artifact: Path, folder: Path) -> float:
+    """How near the file, in a process of its own, comes to the program in eager, in dB."""
     outputs = []
     with Contender(
         loader=loader_of("executorch"),
-        artifact=lowered.path,
+        artifact=artifact,
         filename=ExecuTorch.filename,
         threads=1,
-        folder=tmp_path / "contender",
+        folder=folder,
         blocked=("torchao",),
     ) as contender:
         contender.load(300.0)
@@ -171,7 +192,7 @@ def test_a_quantized_program_runs_on_int8_kernels_and_computes_the_same(
             with torch.no_grad():
                 outputs.append((program.module()(*inputs), torch.from_numpy(found)))
     wanted, found = (torch.cat(each) for each in zip(*outputs, strict=True))
-    assert sqnr(wanted, found) > least
+    return sqnr(wanted, found)
 
 
 @needs_executorch
