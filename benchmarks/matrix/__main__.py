@@ -69,7 +69,7 @@ def _run(model: Model, options: argparse.Namespace, records: Records) -> None:
         if options.again or _is_open(records.read(model.name, cell.name), options.backends):
             log = records.folder / model.name / f"log-{cell.name.replace(':', '-')}"
             try:
-                in_child(run_cell, model, cell, records, options.backends, options.again, limit=_LIMIT, log=log)
+                in_child(run_cell, model.name, cell, records, options.backends, options.again, limit=_LIMIT, log=log)
             except Crashed as crash:
                 records.write(model.name, cell.name, failure(crash))
             found = records.read(model.name, cell.name)

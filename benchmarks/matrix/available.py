@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from benchmarks.matrix.child import Crashed, in_child
@@ -27,6 +26,6 @@ def available(model: Model, zoo: Zoo, records: Records) -> bool:
         try:
             in_child(make_model, model, zoo, records, limit=_LIMIT, log=place / "log")
         except Crashed as crash:
-            (place / "unavailable.json").write_text(json.dumps(f"It could not be made: {crash}"))
+            records.write_unavailable(model.name, f"It could not be made: {crash}")
         print(f"{model.name}: made in {time.monotonic() - began:.0f} s", flush=True)
     return (place / "program").exists()

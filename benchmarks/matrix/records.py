@@ -31,6 +31,10 @@ class Records:
         path = self.folder / model / "unavailable.json"
         return str(json.loads(path.read_text())) if path.exists() else None
 
+    def write_unavailable(self, model: str, why: str) -> None:
+        """Keeps why a model could not be had."""
+        (self.folder / model / "unavailable.json").write_text(json.dumps(why))
+
     def write(self, model: str, cell: str, found: Mapping[str, Any]) -> None:
         """Keeps what a cell came to; speeds of an earlier run are void."""
         (self.place(model, cell) / "speed.json").unlink(missing_ok=True)

@@ -44,7 +44,7 @@ def make_model(model: Model, zoo: Zoo, records: Records) -> None:
         try:
             model.make(zoo, scratch)
         except Unavailable as error:
-            (place / "unavailable.json").write_text(json.dumps(str(error)))
+            records.write_unavailable(model.name, str(error))
             return
         program = step("capture", {"model": scratch / PROGRAM}, scratch / "capture").outputs["program"]
         split = step("split", {"program": program, "dataset": scratch / DATASET}, scratch / "split").outputs
@@ -53,24 +53,25 @@ def make_model(model: Model, zoo: Zoo, records: Records) -> None:
             path.replace(place / role)
 
 
-def run_cell(model: Model, cell: Cell, records: Records, backends: Sequence[str], again: bool) -> None:
+def run_cell(model: str, cell: Cell, records: Records, backends: Sequence[str], again: bool) -> None:
     """Everything but the speed, which is measured when nothing else runs.
 
     Args:
+        model: its name: its files lie in that folder of the records.
         backends: those to lower for; what is known of others stays, unless everything is to be run `again`.
     """
     _quiet()
-    began, place = time.monotonic(), records.folder / model.name
+    began, place = time.monotonic(), records.folder / model
     given = {role: place / role for role in ("calibration", "heldout", "profile")} | {"original": place / "program"}
-    kept = records.place(model.name, cell.name)
-    known = {} if again else (records.read(model.name, cell.name) or {}).get("backends", {})
+    kept = records.place(model, cell.name)
+    known = {} if again else (records.read(model, cell.name) or {}).get("backends", {})
     if again:
         shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True, exist_ok=True)
     todo = [name for name in backends if name not in known]
     with tempfile.TemporaryDirectory() as name:
         found = _outcome(cell, given, Path(name), kept, known, todo)
-    records.write(model.name, cell.name, {**found, "seconds": time.monotonic() - began})
+    records.write(model, cell.name, {**found, "seconds": time.monotonic() - began})
 
 
 def _outcome(
