@@ -1,1 +1,1 @@
-"""Chains of passes on the architectures that people use, with random weights: what works, what is refused, what fails."""
+"""Chains of passes on the architectures that people use: what works, what is refused and what fails."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import warnings
@@ -45,7 +44,7 @@ def export(architecture: Architecture, zoo: Zoo, records: Records) -> None:
             found = _prepared(captured, inputs, scratch, place)
         except UserError as error:
             found = {"refused": str(error)}
-    (place / "export.json").write_text(json.dumps(found))
+    records.write_exported(architecture.name, found)
 
 
 def _prepared(captured: Captured, inputs: Sequence[torch.Tensor], scratch: Path, place: Path) -> dict[str, object]:

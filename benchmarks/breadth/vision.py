@@ -1,10 +1,10 @@
-"""Images and video: the families of torchvision and timm, each by a small member on small images."""
+"""Images and video: the families of torchvision and timm, each by a small or shortened member on small images."""
 
 from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,38 +18,27 @@ _TORCHVISION, _TIMM = "torchvision==0.28.0", "timm==1.0.31"  # timm imports torc
 
 
 def _torchvision(
-    name: str, family: str, size: Sequence[int], path: str = "", distills: bool = False, **options: Any
+    name: str, family: str, size: Sequence[int], make: Callable[[Any], nn.Module], distills: bool = False
 ) -> Architecture:
-    """A function or class of `torchvision.models`, by its path there; `size` is what an image or a video has."""
+    """What `make` takes from `torchvision.models`; `size` is that of an image, or frames and that."""
 
     def build() -> tuple[nn.Module, tuple[Tensor, ...]]:
         _declare_operators()
-        place, _, function = f"torchvision.models.{path or name}".rpartition(".")
-        model = getattr(importlib.import_module(place), function)(num_classes=10, **options)
+        model = make(importlib.import_module("torchvision.models"))
         return model, (torch.randn(SAMPLES, 3, *size),)
 
     return Architecture(f"torchvision-{name}", family, (_TORCHVISION,), build, distills)
 
 
-def _features(name: str, family: str, size: Sequence[int], path: str, part: str, **options: Any) -> Architecture:
-    """A part of a model of torchvision: what a detector has before its boxes are chosen."""
-
-    def build() -> tuple[nn.Module, tuple[Tensor, ...]]:
-        whole = _torchvision(name, family, size, path, **options).build()
-        return whole[0].get_submodule(part), whole[1]
-
-    return Architecture(f"torchvision-{name}", family, (_TORCHVISION,), build)
-
-
-def _timm(name: str, family: str, size: int = 64, distills: bool = False, **options: Any) -> Architecture:
-    """One of `timm`, for square images of this size."""
+def _timm(name: str, family: str, size: int = 64, **options: Any) -> Architecture:
+    """One of `timm`, by its name there, on square images."""
 
     def build() -> tuple[nn.Module, tuple[Tensor, ...]]:
         _declare_operators()
         model = importlib.import_module("timm").create_model(name, num_classes=10, **options)
         return model, (torch.randn(SAMPLES, 3, size, size),)
 
-    return Architecture(f"timm-{name}", family, (_TORCHVISION, _TIMM), build, distills)
+    return Architecture(f"timm-{name}", family, (_TORCHVISION, _TIMM), build)
 
 
 @functools.cache
@@ -61,22 +50,139 @@ def _declare_operators() -> torch.library.Library:
     return library
 
 
-_SMALL, _MIDDLE = (64, 64), (96, 96)
+_TINY, _SMALL, _MIDDLE, _CLIP = (32, 32), (64, 64), (96, 96), (4, 32, 32)
+_LAYERS, _DEPTHS = {"layers": (1, 1, 1, 1)}, {"depths": (1, 1, 1, 1)}
+
 VISION: tuple[Architecture, ...] = (
-    _torchvision("resnet18", "residual", _SMALL, distills=True),
-    _torchvision("resnext50_32x4d", "residual", _SMALL),
-    _torchvision("wide_resnet50_2", "residual", (32, 32)),
-    _torchvision("regnet_y_400mf", "residual", _SMALL),
-    _torchvision("vgg11_bn", "plain", (32, 32)),
-    _torchvision("alexnet", "plain", _SMALL),
-    _torchvision("squeezenet1_1", "plain", _SMALL),
-    _torchvision("mobilenet_v2", "mobile", _SMALL, distills=True),
-    _torchvision("mobilenet_v3_small", "mobile", _SMALL),
-    _torchvision("mnasnet0_5", "mobile", _SMALL),
-    _torchvision("shufflenet_v2_x0_5", "mobile", _SMALL),
-    _torchvision("efficientnet_b0", "mobile", _SMALL),
-    _torchvision("efficientnet_v2_s", "mobile", _SMALL),
-    _torchvision("densenet121", "joins", _SMALL),
-    _torchvision("googlenet", "joins", _SMALL, aux_logits=False, init_weights=False),
-    _torchvision("inception_v3", "joins", _MIDDLE, aux_logits=False, init_weights=False),
-)
+    _torchvision("resnet18", "residual", _SMALL, lambda m: m.resnet18(num_classes=10), distills=True),
+    _torchvision("resnext50", "residual", _SMALL,
+                 lambda m: m.ResNet(m.resnet.Bottleneck, [1, 1, 1, 1], 10, groups=32, width_per_group=4)),
+    _torchvision("wide_resnet50", "residual", _TINY,
+                 lambda m: m.ResNet(m.resnet.Bottleneck, [1, 1, 1, 1], 10, width_per_group=128)),
+    _torchvision("regnet_y_400mf", "residual", _SMALL, lambda m: m.regnet_y_400mf(num_classes=10)),
+    _torchvision("vgg_bn", "plain", _TINY, lambda m: m.VGG(
+        m.vgg.make_layers([16, "M", 32, "M", 64, "M", 512], batch_norm=True), num_classes=10)),
+    _torchvision("alexnet", "plain", _SMALL, lambda m: m.alexnet(num_classes=10)),
+    _torchvision("squeezenet1_1", "plain", _SMALL, lambda m: m.squeezenet1_1(num_classes=10)),
+    _torchvision("mobilenet_v2", "mobile", _SMALL, lambda m: m.mobilenet_v2(num_classes=10), distills=True),
+    _torchvision("mobilenet_v3_small", "mobile", _SMALL, lambda m: m.mobilenet_v3_small(num_classes=10)),
+    _torchvision("mnasnet0_5", "mobile", _SMALL, lambda m: m.mnasnet0_5(num_classes=10)),
+    _torchvision("shufflenet_v2_x0_5", "mobile", _SMALL, lambda m: m.shufflenet_v2_x0_5(num_classes=10)),
+    _torchvision("efficientnet_b0", "mobile", _SMALL, lambda m: m.efficientnet_b0(num_classes=10)),
+    _torchvision("densenet121", "joins", _SMALL,
+                 lambda m: m.DenseNet(growth_rate=16, block_config=(3, 3, 3, 3), num_classes=10)),
+    _torchvision("googlenet", "joins", _SMALL,
+                 lambda m: m.googlenet(num_classes=10, aux_logits=False, init_weights=False)),
+    _torchvision("inception_v3", "joins", _MIDDLE,
+                 lambda m: m.inception_v3(num_classes=10, aux_logits=False, init_weights=False)),
+    _torchvision("convnext", "convnext", _SMALL, lambda m: m.ConvNeXt(
+        [m.convnext.CNBlockConfig(width, 2 * width, 1) for width in (48, 96)]
+        + [m.convnext.CNBlockConfig(192, None, 2)], num_classes=10)),
+    _torchvision("vit", "vit", _SMALL, lambda m: m.VisionTransformer(64, 16, 2, 4, 128, 512, num_classes=10),
+                 distills=True),
+    _torchvision("swin", "windows", _SMALL,
+                 lambda m: m.SwinTransformer([4, 4], 48, [2, 2], [2, 4], [4, 4], num_classes=10)),
+    _torchvision("swin_v2", "windows", _SMALL, lambda m: m.SwinTransformer(
+        [4, 4], 48, [2, 2], [2, 4], [4, 4], num_classes=10,
+        block=m.swin_transformer.SwinTransformerBlockV2,
+        downsample_layer=m.swin_transformer.PatchMergingV2)),
+    _torchvision("maxvit", "windows", _SMALL,
+                 lambda m: m.MaxVit((64, 64), 32, 4, [32, 64], [1, 1], 16, 0.0, num_classes=10)),
+    _torchvision("deeplabv3", "segmentation", _SMALL, lambda m: m.segmentation.deeplabv3_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=10)),
+    _torchvision("lraspp", "segmentation", _SMALL, lambda m: m.segmentation.lraspp_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=10)),
+    _torchvision("ssdlite", "detection", _MIDDLE, lambda m: m.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=10).backbone),
+    _torchvision("fasterrcnn_fpn", "detection", _SMALL, lambda m: m.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
+        weights=None, weights_backbone=None, num_classes=10).backbone),
+    _torchvision("r3d", "video", _CLIP, lambda m: m.video.VideoResNet(
+        m.video.resnet.BasicBlock, [m.video.resnet.Conv3DSimple] * 4, [1, 1, 1, 1], m.video.resnet.BasicStem, 10)),
+    _torchvision("r2plus1d", "video", _CLIP, lambda m: m.video.VideoResNet(
+        m.video.resnet.BasicBlock, [m.video.resnet.Conv2Plus1D] * 4, [1, 1, 1, 1], m.video.resnet.R2Plus1dStem, 10)),
+    _timm("resnet10t", "residual"),
+    _timm("resnet50_gn", "residual", **_LAYERS),
+    _timm("resnetblur18", "residual", **_LAYERS),
+    _timm("seresnet18", "residual", **_LAYERS),
+    _timm("ecaresnet50d", "residual", **_LAYERS),
+    _timm("skresnet18", "residual", **_LAYERS),
+    _timm("resnest14d", "residual", layers=(1, 1, 1, 1)),
+    _timm("res2net50_26w_4s", "residual", **_LAYERS),
+    _timm("resnetv2_50x1_bit", "residual"),
+    _timm("nf_resnet26", "residual"),
+    _timm("test_nfnet", "residual"),
+    _timm("hrnet_w18_small", "residual"),
+    _timm("dla46_c", "joins"),
+    _timm("dpn48b", "joins", k_sec=(1, 1, 1, 1)),
+    _timm("ese_vovnet19b_slim", "joins"),
+    _timm("hgnetv2_b0", "joins"),
+    _timm("cspresnet50", "joins"),
+    _timm("selecsls42", "joins"),
+    _timm("xception41p", "joins"),
+    _timm("tresnet_m", "residual", layers=(1, 1, 1, 1)),
+    _timm("repvgg_a0", "reparameterized"),
+    _timm("mobileone_s0", "reparameterized"),
+    _timm("fastvit_t8", "reparameterized"),
+    _timm("repvit_m0_9", "reparameterized"),
+    _timm("ghostnet_050", "mobile"),
+    _timm("ghostnetv3_050", "mobile"),
+    _timm("tf_efficientnet_b0", "mobile"),
+    _timm("efficientnet_cc_b0_4e", "mobile"),
+    _timm("mixnet_s", "mobile"),
+    _timm("rexnet_100", "mobile"),
+    _timm("mobilenetv4_conv_small_035", "mobile"),
+    _timm("mobilenetv4_hybrid_medium", "mobile"),
+    _timm("convnextv2_atto", "convnext", **_DEPTHS),
+    _timm("inception_next_atto", "convnext", **_DEPTHS),
+    _timm("convmixer_768_32", "convnext"),
+    _timm("poolformer_s12", "metaformer"),
+    _timm("caformer_s18", "metaformer"),
+    _timm("mambaout_femto", "convnext", depths=(1, 1, 1, 1)),
+    _timm("focalnet_tiny_srf", "convnext"),
+    _timm("starnet_s050", "mobile", depths=(1, 1, 1, 1)),
+    _timm("edgenext_xx_small", "hybrid", depths=(1, 1, 1, 1)),
+    _timm("mobilevit_xxs", "hybrid"),
+    _timm("mobilevitv2_050", "hybrid"),
+    _timm("efficientvit_b0", "hybrid", depths=(1, 1, 1, 1)),
+    _timm("efficientvit_m0", "hybrid", depth=(1, 1, 1)),
+    _timm("efficientformer_l1", "hybrid", 224),
+    _timm("efficientformerv2_s0", "hybrid", 224),
+    _timm("levit_128s", "hybrid", img_size=64),
+    _timm("levit_conv_128s", "hybrid", img_size=64),
+    _timm("coat_lite_tiny", "hybrid", img_size=64),
+    _timm("nextvit_small", "hybrid"),
+    _timm("tiny_vit_5m_224", "hybrid", depths=(1, 1, 1, 1)),
+    _timm("davit_tiny", "windows", depths=(1, 1, 1, 1)),
+    _timm("gcvit_xxtiny", "windows", img_size=64),
+    _timm("swin_tiny_patch4_window7_224", "windows", img_size=64, depths=(1, 1, 1, 1)),
+    _timm("swinv2_tiny_window8_256", "windows", img_size=64, depths=(1, 1, 1, 1)),
+    _timm("test_maxvit", "windows", 160),
+    _timm("test_coatnet", "hybrid", 160),
+    _timm("nest_tiny", "windows", img_size=64),
+    _timm("mvitv2_tiny", "windows", img_size=64),
+    _timm("hiera_tiny_224", "windows", img_size=64),
+    _timm("pvt_v2_b0", "pyramid", depths=(1, 1, 1, 1)),
+    _timm("twins_svt_small", "pyramid", img_size=64, depths=(1, 1, 1, 1)),
+    _timm("twins_pcpvt_small", "pyramid", img_size=64, depths=(1, 1, 1, 1)),
+    _timm("pit_ti_224", "vit", img_size=64),
+    _timm("vit_tiny_patch16_224", "vit", img_size=64, depth=2),
+    _timm("deit_tiny_distilled_patch16_224", "vit", img_size=64, depth=2),
+    _timm("deit3_small_patch16_224", "vit", img_size=64, depth=2),
+    _timm("beit_base_patch16_224", "vit", img_size=64, depth=2, embed_dim=192, num_heads=3),
+    _timm("eva02_tiny_patch14_224", "vit", 56, img_size=56, depth=2),
+    _timm("vit_relpos_small_patch16_224", "vit", img_size=64, depth=2),
+    _timm("vit_tiny_r_s16_p8_224", "vit", img_size=64, depth=2),
+    _timm("convit_tiny", "vit", img_size=64, depth=4),
+    _timm("cait_xxs24_224", "vit", img_size=64, depth=2),
+    _timm("xcit_nano_12_p16_224", "vit", img_size=64, depth=2),
+    _timm("tnt_s_patch16_224", "vit", img_size=64, depth=2),
+    _timm("volo_d1_224", "vit", img_size=64),
+    _timm("crossvit_9_240", "vit", 240),
+    _timm("mixer_s32_224", "mlp", img_size=64),
+    _timm("resmlp_12_224", "mlp", img_size=64),
+    _timm("gmlp_ti16_224", "mlp", img_size=64),
+    _timm("botnet26t_256", "hybrid", img_size=64),
+    _timm("halonet26t", "hybrid", 256),
+    _timm("lambda_resnet26t", "hybrid"),
+    _timm("sequencer2d_s", "recurrent", img_size=64),
+)  # fmt: skip

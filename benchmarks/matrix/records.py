@@ -31,6 +31,14 @@ class Records:
         path = self.folder / model / "unavailable.json"
         return str(json.loads(path.read_text())) if path.exists() else None
 
+    def exported(self, model: str) -> dict[str, Any] | None:
+        """How a model was exported, or under `refused` why not; `None` if that is not known."""
+        return _read(self.folder / model / "export.json")
+
+    def write_exported(self, model: str, found: Mapping[str, Any]) -> None:
+        """Keeps how a model was exported."""
+        _write(self.folder / model / "export.json", found)
+
     def write_unavailable(self, model: str, why: str) -> None:
         """Keeps why a model could not be had."""
         (self.folder / model / "unavailable.json").write_text(json.dumps(why))
