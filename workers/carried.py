@@ -11,12 +11,14 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from workers.calling import MemoContract, StateContract
+from workers.graphs.own_weights import state, with_own_weights
 from workers.standalone.stateful import Stateful
 
-__all__ = ["first_steps", "reference", "shorter_windows"]
+__all__ = ["first_steps", "moved_reference", "reference", "shorter_windows"]
 
 Array = np.ndarray[Any, Any]
 _LENGTHS = (1, 2, 7)
+_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def reference(
@@ -26,7 +28,39 @@ def reference(
 
     One that carries state is driven step by step over the whole window.
     """
-    runner: Any = _Torch(program)
+    return _as_original(program.module(), calling)
+
+
+def moved_reference(
+    program: ExportedProgram, calling: StateContract | MemoContract | None = None
+) -> Callable[[Sequence[Array]], list[Array]]:
+    """As `reference`, with each float among the weights and inputs moved by about its last bit, up or down by chance.
+
+    It shows how far rounding alone moves the outputs.
+    """
+    module, chance = with_own_weights(program), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in {id(each): each for each in state(module).values()}.values():
+            if tensor.dtype in _FLOATS:
+                tensor.copy_(_moved(tensor, chance))
+    run = _as_original(module, calling)
+
+    def run_moved(inputs: Sequence[Array]) -> list[Array]:
+        tensors = [torch.from_numpy(each) for each in inputs]
+        return run([(_moved(each, chance) if each.dtype in _FLOATS else each).numpy() for each in tensors])
+
+    return run_moved
+
+
+def _moved(tensor: torch.Tensor, chance: torch.Generator) -> torch.Tensor:
+    up = torch.rand(tensor.shape, generator=chance) < 0.5
+    return tensor + tensor * torch.where(up, 1, -1) * torch.finfo(tensor.dtype).eps
+
+
+def _as_original(
+    module: torch.nn.Module, calling: StateContract | MemoContract | None
+) -> Callable[[Sequence[Array]], list[Array]]:
+    runner: Any = _Torch(module)
     if isinstance(calling, StateContract):
         runner = Stateful(runner, calling.model_dump(mode="json"))
 
@@ -65,8 +99,8 @@ def first_steps(inputs: Sequence[torch.Tensor], calling: StateContract) -> tuple
 class _Torch:
     """A program's module with arrays in and out, as `workers/standalone` has them for the runtimes."""
 
-    def __init__(self, program: ExportedProgram) -> None:
-        self._module = program.module()
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._module = module
 
     def prepare(self, arrays: Sequence[Array]) -> tuple[torch.Tensor, ...]:
         """The arrays as tensors that share their memory."""

@@ -14,7 +14,7 @@ from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend
 from workers.backends import BACKENDS_BY_NAME
 from workers.calling import StateContract, read_calling
-from workers.carried import reference, shorter_windows
+from workers.carried import moved_reference, reference, shorter_windows
 from workers.datasets import read_samples
 from workers.measure.contender import Contender, ContenderFailed, loader_of
 from workers.measure.quality import Array, assess, sqnr_db
@@ -101,6 +101,7 @@ def verify(contender: Contender, context: StepContext) -> dict[str, Any]:
         tolerance,
         SECONDS,
         lambda share, doing: context.progress(0.1 + 0.6 * share, doing),
+        moved=lambda inputs: moved_reference(program, calling)(inputs),
     )
     context.progress(0.7, "judging quality on held-out data")
     quality = _quality(contender, wanted, inputs, targets, size, context.seed)

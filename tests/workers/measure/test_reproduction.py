@@ -200,3 +200,37 @@ def test_values_that_the_program_itself_makes_infinite_are_left_out() -> None:
     case = [Case("ordinary", 2, (np.zeros((2, 1), np.float32),))]
     truth = np.array([[np.inf], [1.0]], np.float32)
     check_cases(Answers(np.array([[np.nan], [1.0]], np.float32)), case, lambda inputs: [truth], EXACT, 1)
+
+
+def _answer_40_db_off(own: float, edge: bool) -> None:
+    """An artifact 40 dB from its program in one case, where the program is `own` dB from itself, moved."""
+    truth = np.ones((10, 1), np.float32)
+    near, moved = truth * np.float32(1 + 10**-2), truth * np.float32(1 + 10 ** (-own / 20))
+    right = Case("ordinary", 10, (np.zeros((10, 1), np.float32),))
+    off = Case("this one", 10, (truth,), edge=edge)
+    check_cases(
+        Answers(near),
+        [right, off],
+        lambda inputs: [truth if inputs[0].any() else near],
+        EXACT,
+        1,
+        moved=lambda inputs: [moved],
+    )
+
+
+@pytest.mark.parametrize(("edge", "own"), [(False, 45.0), (True, 10.0)])
+def test_what_the_last_bit_does_to_the_program_the_artifact_may_do_too(edge: bool, own: float) -> None:
+    _answer_40_db_off(own, edge)
+
+
+@pytest.mark.parametrize(("own", "needed"), [(80.0, 60), (58.0, 46)])
+def test_what_the_last_bit_does_not_explain_is_refused(own: float, needed: int) -> None:
+    with pytest.raises(Refused, match=rf"agreement: at this one .* \(40\.1 dB, at least {needed} dB is needed"):
+        _answer_40_db_off(own, edge=True)
+
+
+def test_ordinary_samples_must_agree_however_unsteady_the_program() -> None:
+    truth = np.ones((10, 1), np.float32)
+    case = [Case("ordinary", 10, (np.zeros((10, 1), np.float32),))]
+    with pytest.raises(Refused, match=r"20\.0 dB, at least 30 dB"):
+        check_cases(Answers(truth * np.float32(1.1)), case, lambda x: [truth], EXACT, 1, moved=lambda x: [-truth])
