@@ -30,8 +30,8 @@ def half_reasons(module: GraphModule, settings: Quantize) -> list[str]:
     """Why a program can't be converted at all."""
     if has_submodules(module):
         return [
-            f"The program has control flow (`cond`, `while_loop`), whose branches are not converted to "
-            f"{settings.weights}. Use integer weights."
+            f"The program has parts with graphs of their own (`cond`, `while_loop`, `torch.autocast`), which are not "
+            f"converted to {settings.weights}. Use integer weights."
         ]
     layers = find_layers(module)
     if not any(float32_weights(module, layer) and _kept(module, layer, settings) is None for layer in layers):

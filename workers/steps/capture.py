@@ -12,6 +12,7 @@ from burnish.formats import inspect_model
 from burnish.formats.fit import type_faults
 from burnish.results import Signature, TensorSpec
 from workers.graphs.functional import functionalized
+from workers.graphs.inlined import inlined
 from workers.graphs.stored_layers import with_stored_layers
 from workers.measure.quality import sqnr_db
 from workers.programs import batch_range, example_inputs, load_program, save_program, summary
@@ -26,11 +27,11 @@ LEAST_DB = 60.0
 class Capture(Step):
     """Checks and loads the model, runs it on random inputs, and writes it in its canonical form.
 
-    One that writes in place is rewritten as one that does not, so that no pass has to ask who else sees a write, and
-    one whose layers read parts of weights, or are products, as one whose layers have weights of their own; it must give
-    what it gave. It is run twice
-    at its least batch and once at the next larger one. It must give the tensors that its signature declares, and the
-    same ones each time: what is random or keeps state can't be compared with what is made of it.
+    One that writes in place is rewritten as one that does not, so that no pass has to ask who else sees a write; one
+    with regions for `torch.no_grad()` and the like as one without; and one whose layers read parts of weights or
+    weights that are computed, or are products, as one whose layers have weights of their own. It must give what it
+    gave. It is run twice at its least batch and once at the next larger one. It must give the tensors that its signature
+    declares, and the same ones each time: what is random or keeps state can't be compared with what is made of it.
     """
 
     name: ClassVar[str] = "capture"
@@ -43,7 +44,7 @@ class Capture(Step):
         if found := type_faults(signature, "model"):
             raise UnsupportedModel(found[0].message, cure=found[0].cure, where=found[0].where)
         uploaded = load_program(context.inputs["model"])
-        program = with_stored_layers(functionalized(uploaded))
+        program = with_stored_layers(functionalized(inlined(uploaded)))
         context.progress(0.4, "running it on random inputs")
         low, high = batch_range(program)
         _check_runs(program, signature, low, high, context.seed)

@@ -1,4 +1,4 @@
-"""Products with a stored matrix, and parts of one, become layers that compute the same, and passes treat them."""
+"""Products with a stored matrix, parts of one, and weights computed from weights become layers that compute the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.export import ExportedProgram
+from torch.nn.utils import parametrizations
 
 from tests.models import MAX_BATCH
 from tests.workers.passes.quantized_kinds import calls, layer_weights
@@ -177,15 +178,81 @@ def test_what_is_no_layer_s_part_stays_in_its_whole(
     [
         lambda x, w, b: torch.addmm(b, x[:, 0], w, beta=0.5),
         lambda x, w, b: torch.addmm(x[:, 1], x[:, 0], w),
-        lambda x, w, b: x @ (w * 2),
         lambda x, w, b: w @ x[..., :1].expand(-1, -1, 32).transpose(1, 2),
         lambda x, w, b: x @ w + w.sum(),
         lambda x, w, b: x[0, 0] @ w + x,
         lambda x, w, b: x @ x.transpose(1, 2),
     ],
-    ids=["scaled", "bias computed", "matrix computed", "matrix first", "read otherwise", "a vector", "no matrix"],
+    ids=["scaled", "bias computed", "matrix first", "read otherwise", "a vector", "no matrix"],
 )
 def test_what_is_no_linear_layer_is_left_as_it_is(
+    call: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    program = export(Function(call).eval(), random(4, SEQUENCE, 32))
+    assert with_stored_layers(program) is program
+
+
+class Standardized(nn.Module):
+    """Convolutions whose kernels have a mean of 0 and a variance of 1 (BiT), a gain of their own or none (NFNet)."""
+
+    def __init__(self, gain: bool) -> None:
+        super().__init__()
+        self.kernel, self.bias, self.gain = weight(32, SEQUENCE, 3), weight(32), weight(32) if gain else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = self.kernel.reshape(1, 32, -1)
+        kernel = F.batch_norm(flat, None, None, self.gain, None, training=True, momentum=0.0).reshape_as(self.kernel)
+        return F.conv1d(x, kernel, self.bias * 0.5)
+
+
+class Normed(nn.Module):
+    """Weight norm, spectral norm, and a matrix that is scaled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = parametrizations.weight_norm(nn.Linear(32, 32))
+        self.two = parametrizations.spectral_norm(nn.Linear(32, 32))
+        self.three = weight(32, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.two(F.relu(self.one(x)))) @ (self.three * 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "layers"),
+    [(lambda: Standardized(gain=False), 1), (lambda: Standardized(gain=True), 1), (Normed, 3)],
+    ids=["standardized", "with a gain", "normed"],
+)
+def test_what_parameters_alone_give_is_a_layer_s_weight(model: Callable[[], nn.Module], layers: int) -> None:
+    made = model().eval()
+    program = with_stored_layers(export(made, random(4, SEQUENCE, 32)))
+    assert sum(node.op == "call_function" for node in program.graph.nodes) <= layers + (2 if layers > 1 else 0)
+    assert all(isinstance(value, nn.Parameter) for value in program.state_dict.values())
+    assert same(made, program)
+    applied = quantize(program, random(16, SEQUENCE, 32), weights="int4")
+    assert [layer.treatment for layer in applied.layers] == ["int4"] * layers
+
+
+def test_a_computed_weight_stands_under_the_name_of_what_it_is_made_of() -> None:
+    exported = export(Standardized(gain=False).eval(), random(4, SEQUENCE, 32))
+    before = exported.state_dict["kernel"].clone()
+    program = with_stored_layers(exported)
+    assert set(program.state_dict) == {"kernel", "bias"}
+    assert abs(float(program.state_dict["kernel"].detach().var(unbiased=False)) - 1.0) < 0.01
+    assert torch.equal(exported.state_dict["kernel"], before)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, w, b: F.linear(x, w[:, :1] @ w[:1] + 0.0) + w.sum(),
+        lambda x, w, b: F.linear(x, b[:, None] * b),
+        lambda x, w, b: F.linear(x, w * x.shape[0]),
+        lambda x, w, b: (w * 2) @ x[..., :1].expand(-1, -1, 32).transpose(1, 2),
+    ],
+    ids=["read otherwise", "larger than its factors", "by the batch", "no layer's"],
+)
+def test_what_is_better_computed_at_each_call_is_left_as_it_is(
     call: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> None:
     program = export(Function(call).eval(), random(4, SEQUENCE, 32))
