@@ -19,7 +19,10 @@ def convolution(call: Call) -> tuple[Axes, ...]:
     1. One group: as said.
     2. One input channel per group (depthwise, with any multiplier): all that a group makes ties to what it takes.
     3. Other groups: all groups stay and lose the same positions, so labels of one position tie across groups.
+    4. As many groups as samples, as where each sample has a kernel of its own: all channels stay.
     """
+    if not isinstance(call.args["groups"], int):
+        return unknown(call)
     x, weight = call.axes("input"), call.axes("weight")
     rank, groups = len(weight) - 2, int(call.args["groups"])
     taken, per_group = x[-rank - 1], weight[1]
@@ -38,6 +41,8 @@ def convolution(call: Call) -> tuple[Axes, ...]:
 
 def transposed_convolution(call: Call) -> tuple[Axes, ...]:
     """As `convolution`, with the first two dimensions of the weight changed about."""
+    if not isinstance(call.args["groups"], int):
+        return unknown(call)
     x, weight = call.axes("input"), call.axes("weight")
     rank, groups = len(weight) - 2, int(call.args["groups"])
     taken = x[-rank - 1]

@@ -174,17 +174,43 @@ def gated(call: Call) -> tuple[Axes, ...]:
     return (tuple(axes),)
 
 
-def resize(call: Call) -> tuple[Axes, ...]:
-    """Pooling, interpolation and padding: dimensions whose size may change stay, the others keep their labels.
+def reshape_like(call: Call) -> tuple[Axes, ...]:
+    """`reshape_as`: a reshape to the sizes of another tensor, whose channels it must keep then."""
+    (made,) = reshape(call)
+    for axis, other in zip(made, call.axes("other"), strict=True):
+        call.tie(axis, other)
+    return (made,)
 
-    The digit in the operator's name says how many trailing dimensions are meant; padding says so by its list.
+
+def resize(call: Call) -> tuple[Axes, ...]:
+    """Pooling and interpolation: dimensions whose size may change stay, the others keep their labels.
+
+    The digit in the operator's name says how many trailing dimensions are meant.
     """
     axes = next(iter(call.tensors()))
-    digits = [int(letter) for letter in call.name if letter.isdigit()]
-    count = digits[0] if digits and "pad_nd" not in call.name else len(call.args["pad"]) // 2
+    count = next(int(letter) for letter in call.name if letter.isdigit())
     for axis in axes[len(axes) - count :]:
-        call.freeze(axis, "works along it as on pixels")
+        call.freeze(axis, _AS_ON_PIXELS)
     return tuple((*axes[: len(axes) - count], *fixed(shape[len(axes) - count :])) for shape in call.shapes)
+
+
+def pad(call: Call) -> tuple[Axes, ...]:
+    """Two numbers for each dimension, the last one first: where both are 0 labels are kept."""
+    made = list(next(iter(call.tensors())))
+    widths = call.args["pad"] if "pad" in call.args else call.args["padding"]
+    for number, pair in enumerate(zip(widths[::2], widths[1::2], strict=True), start=1):
+        if pair != (0, 0):
+            call.freeze(made[-number], _AS_ON_PIXELS)
+            made[-number] = fixed([call.shapes[0][-number]])[0]
+    return (tuple(made),)
+
+
+def roll(call: Call) -> tuple[Axes, ...]:
+    """Dimensions that are rolled stay, the others keep their labels; without any it rolls all of them as one."""
+    axes = next(iter(call.tensors()))
+    for dim in call.args["dims"] or range(len(axes)):
+        call.freeze(axes[int(dim)], "moves channels by a fixed number of places")
+    return (axes,)
 
 
 def along(call: Call) -> tuple[Axes, ...]:
@@ -217,9 +243,12 @@ _RESIZING = (
     *("max_pool2d_with_indices", "max_pool3d_with_indices", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
     *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d"),
     *(f"upsample_nearest{n}d" for n in (1, 2, 3)),
-    *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
-    *("constant_pad_nd", "pad"),
 )
+_PADDING = (
+    *("constant_pad_nd", "pad"),
+    *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
+)
+_AS_ON_PIXELS = "works along it as on pixels"
 
 SHAPE_RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "view_copy", "flatten", "unflatten"), reshape),
@@ -232,7 +261,10 @@ SHAPE_RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     "repeat_interleave": repeat_each,
     "flip": flip,
     "glu": gated,
+    **dict.fromkeys(("reshape_as", "view_as"), reshape_like),
     **dict.fromkeys(_RESIZING, resize),
+    **dict.fromkeys(_PADDING, pad),
+    "roll": roll,
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "sort", "topk"), along),
     "pixel_shuffle": pixel_shuffle,
     "pixel_unshuffle": pixel_unshuffle,

@@ -29,7 +29,7 @@ _KEEP_ZERO = frozenset(
 _MOVE = frozenset(
     (
         *("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute"),
-        *("t", "slice", "select", "split", "split_with_sizes", "chunk", "flip", "expand", "index_select"),
+        *("t", "slice", "select", "split", "split_with_sizes", "chunk", "unbind", "flip", "expand", "index_select"),
         *("repeat_interleave", "repeat"),
     )
 )
@@ -153,7 +153,7 @@ _RULES: dict[str, Callable[[Node, int, Trace], bool]] = {
     **dict.fromkeys(("add", "sub"), _sum),
     "mul": _product,
     "pow": _power,
-    **dict.fromkeys(("mean", "sum"), _moved),
+    **dict.fromkeys(("mean", "sum", "linalg_vector_norm"), _moved),
     **dict.fromkeys(("cat", "concat"), _joined),
     **dict.fromkeys(("matmul", "bmm", "mm"), _matrix),
 }

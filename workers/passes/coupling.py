@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,7 @@ def couple(program: ExportedProgram, *, rescale: bool = False) -> Coupling:
     """Finds the channels of `program`.
 
     Reshapes that split channels into several dimensions (heads and their size) leave a choice which of them carries
-    the channels. Each choice is tried in turn, and the one with the most removable weights is kept.
+    the channels. All are tried alike, then each in turn, and what has the most removable weights is kept.
 
     Args:
         rescale: lets channels go that a layer norm takes its statistics over.
@@ -95,15 +95,31 @@ def couple(program: ExportedProgram, *, rescale: bool = False) -> Coupling:
 
     chosen: dict[Split, int] = {}
     best = attempt(chosen)
-    choices = list(best.trace.choices.items())
-    # Query, key and value may be split by different numbers, and only fit each other if all are split alike.
-    alike = ({split: places[end] for split, places in choices} for end in (0, -1))
-    single = ((split, place) for split, places in choices for place in places)
-    for changes in (*alike, *({split: place} for split, place in single)):
+    worth = _worth(best)
+    for changes in _trials(best.trace.choices):
         trial = attempt({**chosen, **changes})
-        if _worth(trial) > _worth(best):
-            best, chosen = trial, {**chosen, **changes}
+        if (found := _worth(trial)) > worth:
+            best, worth, chosen = trial, found, {**chosen, **changes}
     return best
+
+
+def _trials(choices: Mapping[Split, tuple[int, ...]]) -> Iterator[dict[Split, int]]:
+    """Changes that may let more channels go: of all splits at once, then of one.
+
+    Query, key and value may be split by different numbers, (heads, size) beside (2, heads, size), and only fit each
+    other if all are split alike. So places are counted from either end; a split that has no choice there stays.
+    """
+    alike: list[dict[Split, int]] = []
+    for number in range(1, 1 + max((len(sizes) for _, sizes in choices), default=0)):
+        for from_end in (True, False):
+            found = {
+                split: place
+                for split, places in choices.items()
+                if (place := len(split[1]) - number if from_end else number - 1) in places
+            }
+            alike += [found] if found and found not in alike else []
+    yield from alike
+    yield from ({split: place} for split, places in choices.items() for place in places)
 
 
 def _assemble(module: GraphModule, trace: Trace) -> Coupling:
@@ -184,14 +200,16 @@ def _worth(coupling: Coupling) -> tuple[int, int]:
 
     Of two ways that are worth the same, the one that takes whole heads: they leave the work in them as it is.
     """
-    free = np.concatenate([group.classes for group in coupling.groups] or [np.zeros(0, dtype=np.int64)])
+    free = np.zeros(len(coupling.trace.labels), dtype=np.bool_)
+    for group in coupling.groups:
+        free[group.classes] = True
     total = 0
     for slot in coupling.slots:
         tensor = attribute(coupling.module, slot.name)
         assert isinstance(tensor, torch.Tensor)
-        total += int(np.isin(slot.classes, free).sum()) * tensor.numel() // len(slot.classes)
+        total += int(free[slot.classes].sum()) * tensor.numel() // len(slot.classes)
     roots = [coupling.trace.labels.roots(axis) for axis in coupling.trace.beside]
-    return total, sum(int(np.isin(axis, free).sum()) for axis in roots)
+    return total, sum(int(free[axis].sum()) for axis in roots)
 
 
 def weights(coupling: Coupling) -> Iterable[tuple[str, torch.nn.Parameter]]:

@@ -86,6 +86,56 @@ class HandWritten(nn.Module):
         return self.head(x).mean(1)  # type: ignore[no-any-return]
 
 
+class Reduced(nn.Module):
+    """Queries over shorter keys and values (Wang et al. 2021, arXiv:2102.12122), with one head and then with two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(6, 16)
+        for heads in (1, 2):
+            self.add_module(f"q{heads}", nn.Linear(16, 16))
+            self.add_module(f"kv{heads}", nn.Linear(16, 32))
+            self.add_module(f"o{heads}", nn.Linear(16, 16))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.up(x)
+        for heads in (1, 2):
+            q, kv, o = (self.get_submodule(f"{name}{heads}") for name in ("q", "kv", "o"))
+            queries = q(x).reshape(-1, 5, heads, 16 // heads).transpose(1, 2)
+            keys, values = kv(x[:, :3]).reshape(-1, 3, 2, heads, 16 // heads).permute(2, 0, 3, 1, 4).unbind(0)
+            attended = nn.functional.scaled_dot_product_attention(queries, keys, values)
+            x = x + o(attended.transpose(1, 2).reshape(-1, 5, 16))
+        return self.head(x).mean(1)  # type: ignore[no-any-return]
+
+
+class Unbound(nn.Module):
+    """Linear attention whose queries and keys come from one layer, and lose the same places of each head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qk, self.v, self.o = nn.Linear(6, 16), nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k = self.qk(x).reshape(-1, 5, 2, 8).permute(2, 0, 1, 3).unbind(0)
+        return self.o(q @ (k.relu().transpose(1, 2) @ self.v(x))).mean(1)  # type: ignore[no-any-return]
+
+
+class ResponseNorm(nn.Module):
+    """The block of ConvNeXt V2 (Woo et al. 2023, arXiv:2301.00808): responses are divided by the mean of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.scale, self.shift = nn.Parameter(torch.randn(16)), nn.Parameter(torch.randn(16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.gelu(self.up(x))
+        response = x.norm(p=2, dim=1, keepdim=True)
+        relative = response / (response.mean(dim=-1, keepdim=True) + 1e-6)
+        return self.down(x + torch.addcmul(self.shift, self.scale, x * relative)).mean(1)  # type: ignore[no-any-return]
+
+
 class TransformerLayer(nn.Module):
     """The library's encoder layer, and a head."""
 
@@ -146,6 +196,9 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], torch.Tensor]]]
     "LSTM cells": (Cells, rows),
     "attention by hand": (HandWritten, rows),
     "attention with shared keys": (lambda: HandWritten(heads=4, shared=2), rows),
+    "attention over reduced keys": (Reduced, rows),
+    "attention whose parts are unbound": (Unbound, rows),
+    "global response norm": (ResponseNorm, rows),
     "transformer layer": (TransformerLayer, rows),
     "transformer layer, norm first": (lambda: TransformerLayer(norm_first=True), rows),
     "tied language model": (TiedLanguageModel, tokens),

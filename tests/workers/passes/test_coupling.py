@@ -131,12 +131,16 @@ def test_labels_are_the_same_for_decomposed_operators() -> None:
         ),
         lambda n, x: n.out(nn.functional.interpolate(n.up(x), scale_factor=2.0)).mean((2, 3)),
         lambda n, x: n.out(nn.functional.pad(n.up(x), (1, 1, 1, 1))).mean((2, 3)),
+        lambda n, x: n.out(nn.functional.pad(n.up(x), (1, 1, 0, 0, 0, 0))).mean((2, 3)),
+        lambda n, x: n.out(n.up(x).permute(0, 2, 3, 1).roll((1, -1), (1, 2)).permute(0, 3, 1, 2)).mean((2, 3)),
+        lambda n, x: n.out(n.up(x).flatten(2).exp().reshape_as(n.up(x))).mean((2, 3)),
         lambda n, x: n.out(n.up(x).relu_().add_(1.0).clamp(0, 6)).mean((2, 3)),
         lambda n, x: n.out(n.up(x) * n.up(x).amax((2, 3), keepdim=True)).mean((2, 3)),
         lambda n, x: n.out(n.up(x).softmax(-1)).mean((2, 3)),
         lambda n, x: torch.matmul(n.up(x).flatten(2).transpose(1, 2), n.out.weight.flatten(1).t()).mean(1),
     ],
-    ids=["expand", "stack", "through tokens", "interpolate", "pad", "in place", "maximum over pixels",
+    ids=["expand", "stack", "through tokens", "interpolate", "pad", "pad beside channels",
+         "roll of pixels", "reshape_as", "in place", "maximum over pixels",
          "softmax over pixels", "matmul"],
 )  # fmt: skip
 def test_channels_pass_operators_that_do_not_touch_them(compute: object) -> None:

@@ -230,6 +230,14 @@ def linear(compute: Callable[[torch.Tensor], torch.Tensor]) -> tuple[Net, Callab
     return Net(lambda n, x: n.out(compute(n.up(x))), up=nn.Linear(6, 8), out=nn.Linear(left, 3)), rows
 
 
+
+def _own_kernels(y: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
+    """A kernel for each sample, as in conditional convolutions: as many groups as samples."""
+    batch, width = y.shape[:2]
+    own = (y.mean((2, 3))[:, :, None] * kernels).reshape(batch * width, width, 1, 1)
+    return nn.functional.conv2d(y.reshape(1, batch * width, 4, 4), own, groups=batch).reshape(batch, width, 4, 4)
+
+
 OVER_ALL = "takes its statistics over all channels"
 FREEZING = {
     f"layer_norm {OVER_ALL} (set `layer_norm: rescale` to let them go)": linear(
@@ -241,7 +249,11 @@ FREEZING = {
     "amax sums up all channels": linear(lambda y: y / y.amax(-1, keepdim=True)),
     "unbind picks single channels by number": linear(lambda y: torch.stack(y.unbind(-1)[:4], -1)),
     "slice takes channels by a rule that depends on their number": linear(lambda y: y[..., ::2]),
-    "roll is an operator that ties all channels it reads": linear(lambda y: y.roll(1, -1)),
+    "roll moves channels by a fixed number of places": linear(lambda y: y.roll(1, -1)),
+    "linalg_qr is an operator that ties all channels it reads": linear(lambda y: torch.linalg.qr(y)[0]),
+    "conv2d is an operator that ties all channels it reads": (
+        Net(lambda n, x: n.out(_own_kernels(n.up(x), n.mixed.weight)), up=nn.Conv2d(6, 8, 1),
+            mixed=nn.Linear(8, 8, bias=False), out=nn.Conv2d(8, 3, 1)), image),
     "matmul sums over them, and a removed one would not count as zero": linear(
         lambda y: y @ y.exp().transpose(-1, -2).exp() if y.shape[-1] < 8 else y.exp() @ y.exp().transpose(-1, -2)
     ),

@@ -153,3 +153,16 @@ def test_two_layers_that_start_from_the_same_zeros_may_differ_in_size() -> None:
     found = shapes(prune(export(net, rows(4)), layers={"one": 0.5, "two": 0.25}))
     assert found["one.weight_hh_l0"] == [12, 4]
     assert found["two.weight_hh_l0"] == [18, 6]
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "left"),
+    [
+        ("attention over reduced keys", "kv2.weight", [16, 8]),
+        ("attention whose parts are unbound", "qk.weight", [8, 6]),
+        ("global response norm", "up.weight", [8, 6]),
+    ],
+)
+def test_channels_go_where_several_tensors_have_to_lose_them_together(name: str, layer: str, left: list[int]) -> None:
+    make, inputs = MODELS[name]
+    assert shapes(prune(export(make(), inputs(4)), ratio=0.5))[layer] == left
