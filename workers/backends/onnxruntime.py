@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
+from workers.graphs.onnx_attention import with_attention_of_rank_four
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_bias import quantize_biases
 from workers.graphs.onnx_ends import name_ends
@@ -60,7 +61,7 @@ class OnnxRuntime(BackendRunner):
         return reasons
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
-        program, ways = lower_low_bit(program, target.batch, next(batches(example, program)))
+        program, ways = lower_low_bit(with_attention_of_rank_four(program), target.batch, next(batches(example, program)))
         exported = _export(program)
         name_ends(exported.model, input_names(program), output_names(program))
         halves = widen_bfloat16(exported.model)

@@ -19,6 +19,7 @@ from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.dynamic_rounding import DynamicRounding, drop_dynamic_rounding
+from workers.graphs.onnx_attention import with_attention_of_rank_four
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.openvino_attention import attention
 from workers.passes.base import Samples
@@ -73,7 +74,7 @@ class OpenVino(BackendRunner):
         return []
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
-        program, rounding = drop_dynamic_rounding(program)
+        program, rounding = drop_dynamic_rounding(with_attention_of_rank_four(program))
         exported = _export(program)
         weights = take_weights(exported.model)
         halves = widen_bfloat16(exported.model)
