@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
+from workers.graphs.blind_rows import zero_blind_rows
 from workers.graphs.onnx_attention import with_attention_of_rank_four
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_bias import quantize_biases
@@ -61,8 +62,9 @@ class OnnxRuntime(BackendRunner):
         return reasons
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
-        program, ways = lower_low_bit(with_attention_of_rank_four(program), target.batch, next(batches(example, program)))
-        exported = _export(program)
+        program = with_attention_of_rank_four(program)
+        program, ways = lower_low_bit(program, target.batch, next(batches(example, program)))
+        exported = _export(zero_blind_rows(program))
         name_ends(exported.model, input_names(program), output_names(program))
         halves = widen_bfloat16(exported.model)
         model = exported.model_proto

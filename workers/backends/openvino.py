@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
+from workers.graphs.blind_rows import zero_blind_rows
 from workers.graphs.dynamic_rounding import DynamicRounding, drop_dynamic_rounding
 from workers.graphs.onnx_attention import with_attention_of_rank_four
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
@@ -75,7 +76,7 @@ class OpenVino(BackendRunner):
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
         program, rounding = drop_dynamic_rounding(with_attention_of_rank_four(program))
-        exported = _export(program)
+        exported = _export(zero_blind_rows(program))
         weights = take_weights(exported.model)
         halves = widen_bfloat16(exported.model)
         with tempfile.TemporaryDirectory(dir=folder, prefix="openvino-") as scratch:

@@ -18,10 +18,10 @@ from burnish.results import LayerTreatment
 from workers.graphs.calls import arguments, operator_name
 from workers.graphs.int8_annotations import LINEARS
 from workers.graphs.reexport import reexport
-from workers.graphs.stored_values import attribute
+from workers.graphs.stored_values import stored_tensor
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.input_moments import input_moments, portions
-from workers.passes.quantize_layers import Layer, find_layers
+from workers.passes.quantize_layers import EMBEDDINGS, Layer, find_layers
 from workers.programs import tracing_inputs
 
 __all__ = ["LowRankPass"]
@@ -39,6 +39,8 @@ class LowRankPass(Pass[LowRank]):
     2. With `whiten`, nearest is measured by the outputs on the calibration data: W S is factorized, where S Sᵀ is the
        second moment of the inputs (SVD-LLM, arXiv:2403.07378).
     3. The rank follows from the multiply-adds to save; a layer too small for `round_to` is left alone.
+    4. A layer that is called several times (ALBERT's, a Siamese model's) has one pair of factors for all its calls, and
+       nearest is measured over the inputs of all of them.
     """
 
     settings: ClassVar[type[LowRank]] = LowRank
@@ -103,10 +105,9 @@ def _why_not(layer: Layer) -> str | None:
         return f"only linear layers and convolutions are factorized, and this is `{operator_name(layer.calls[0])}`"
     if layer.reason is not None or layer.kind not in ("linear", "convolution"):
         return layer.reason or f"{layer.kind} layers are not factorized"
-    if len(layer.calls) > 1:
-        return "its weights are used more than once"
-    call = layer.calls[0]
-    if call.target not in LINEARS and int(arguments(call)["groups"]) != 1:
+    if any(call.target in EMBEDDINGS for call in layer.calls):
+        return "its weights are also looked up as a table"
+    if any(call.target not in LINEARS and int(arguments(call)["groups"]) != 1 for call in layer.calls):
         return "a grouped convolution is small per group already"
     return None
 
@@ -121,9 +122,7 @@ def _split(
     module: GraphModule, layer: Layer, hessian: torch.Tensor | None, settings: LowRank
 ) -> _Split | LayerTreatment:
     """The two factors, or why there are none."""
-    weight = attribute(module, str(layer.weights[0].target))
-    assert isinstance(weight, torch.Tensor)
-    matrix = weight.detach().flatten(1).double()
+    matrix = stored_tensor(module, layer.weights[0]).detach().flatten(1).double()
     outputs, columns = matrix.shape
     most = math.floor((1.0 - _ratio(layer, settings)) * outputs * columns / (outputs + columns))
     most = most // settings.round_to * settings.round_to
@@ -161,21 +160,22 @@ def _alone(layer: Layer, reason: str) -> LayerTreatment:
 
 
 def _replace(module: GraphModule, layer: Layer, split: _Split) -> LayerTreatment:
-    (call,), (weight,) = layer.calls, layer.weights
+    (weight,) = layer.weights
     name = str(weight.target)
-    kernel = attribute(module, name)
-    assert isinstance(kernel, torch.Tensor)
+    kernel = stored_tensor(module, weight)
     rank = len(split.down)
     ones = (1,) * (kernel.dim() - 2)
-    with module.graph.inserting_before(call):
+    with module.graph.inserting_before(layer.calls[0]):
         down = _stored(module, f"{name}_down", split.down.reshape(rank, *kernel.shape[1:]))
         up = _stored(module, f"{name}_up", split.up.reshape(len(kernel), rank, *ones))
-        first = module.graph.call_function(call.target, (call.args[0], down, None, *call.args[3:]), call.kwargs)  # type: ignore[arg-type]
-        bias = call.args[2] if len(call.args) > 2 else None
-        plain = call.target if call.target in LINEARS else _pointwise(kernel.dim() - 2)
-        second = module.graph.call_function(plain, (first, up, bias))  # type: ignore[arg-type]
-    call.replace_all_uses_with(second)
-    module.graph.erase_node(call)
+    for call in layer.calls:
+        with module.graph.inserting_before(call):
+            first = module.graph.call_function(call.target, (call.args[0], down, None, *call.args[3:]), call.kwargs)  # type: ignore[arg-type]
+            bias = call.args[2] if len(call.args) > 2 else None
+            plain = call.target if call.target in LINEARS else _pointwise(kernel.dim() - 2)
+            second = module.graph.call_function(plain, (first, up, bias))  # type: ignore[arg-type]
+        call.replace_all_uses_with(second)
+        module.graph.erase_node(call)
     share = rank * (kernel[0].numel() + len(kernel)) / kernel.numel()
     what = "squared outputs on the calibration data" if split.whitened else "squared weights"
     return LayerTreatment(

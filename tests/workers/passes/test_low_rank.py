@@ -130,6 +130,34 @@ def test_weights_of_one_owner_are_factorized_each_by_itself() -> None:
     assert error(program, applied.program, torch.randn(3, 16)) < 1e-3
 
 
+class Shared(nn.Module):
+    """A layer that is called twice, and one whose weight is also a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(24, 16)
+        self.body, self.head = nn.Linear(16, 16), nn.Linear(16, 24)
+        self.head.weight = self.table.weight
+        self.body.weight.data = of_rank(3, 16, 16) / 4
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(self.body(self.table(x)).tanh()))  # type: ignore[no-any-return]
+
+
+def test_a_layer_that_is_called_twice_is_factorized_once_for_both_calls() -> None:
+    numbers = torch.randint(0, 24, (64, 5))
+    program = export(Shared(), numbers[:4])
+    applied = factorize(program, numbers, energy=0.999999, ratio=0.1)
+    layers = {layer.layer: layer for layer in applied.layers}
+    assert layers["body"].treatment == "rank 3 of 16"
+    (other,) = (layer for name, layer in layers.items() if name != "body")
+    assert other.reason == "its weights are also looked up as a table"
+    assert {name for name in applied.program.state_dict if name.startswith("body")} == {
+        "body.bias", "body.weight_down", "body.weight_up",
+    }  # fmt: skip
+    assert error(program, applied.program, numbers[:3]) < 1e-3
+
+
 def test_a_layer_too_small_for_the_vector_width_is_left_alone() -> None:
     applied = factorize(export(nn.Linear(8, 8), torch.randn(4, 8)), torch.randn(16, 8), round_to=8)
     assert not applied.changed
