@@ -144,7 +144,9 @@ def batch_range(program: ExportedProgram) -> tuple[int, int | None]:
 
 
 def example_inputs(program: ExportedProgram, batch: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """Random inputs of the right shapes: normal floats, integers 0 and 1 (valid as indices of almost anything).
+    """Random inputs of the right shapes: normal floats, integers 0 and 1 in ascending order along the last dimension.
+
+    Such integers are valid as almost anything: indices, masks, offsets, the corners of boxes.
 
     Args:
         batch: ignored where the export fixed the batch. Other dynamic dimensions get the size seen at export.
@@ -176,7 +178,7 @@ def _random(value: torch.Tensor, batch: int, generator: torch.Generator) -> torc
         )
     if value.dtype.is_floating_point or value.dtype.is_complex:
         return torch.randn(shape, generator=generator, dtype=torch.float32).to(value.dtype)
-    return torch.randint(0, 2, shape, generator=generator).to(value.dtype)
+    return torch.randint(0, 2, shape, generator=generator).sort(-1).values.to(value.dtype)
 
 
 def _hint(side: torch.SymInt) -> int:

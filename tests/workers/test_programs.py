@@ -233,6 +233,24 @@ def test_example_inputs_fit_the_program_and_repeat_with_their_seed() -> None:
     assert program.module()(tokens).shape == (5, 6)
 
 
+def test_integers_of_example_inputs_ascend_as_offsets_and_corners_of_boxes_do() -> None:
+    class Sizes(nn.Module):
+        """Looks up the width and the height of boxes, as LayoutLM does."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(4, 3)
+
+        def forward(self, box: torch.Tensor) -> torch.Tensor:
+            return self.table(box[..., 2] - box[..., 0]) + self.table(box[..., 3] - box[..., 1])  # type: ignore[no-any-return]
+
+    boxes = torch.zeros(4, 5, 4, dtype=torch.int64)
+    program = torch.export.export(Sizes(), (boxes,), dynamic_shapes=({0: Dim("batch", min=1, max=8)},))
+    (given,) = example_inputs(program, 8, seed=0)
+    assert given.unique().tolist() == [0, 1]
+    assert program.module()(given).shape == (8, 5, 3)
+
+
 def test_example_inputs_that_no_machine_holds_are_refused() -> None:
     program = torch.export.export(nn.ReLU(), (torch.zeros(1).expand(2**20, 2**20),))
     with pytest.raises(UnsupportedModel, match="too large"):

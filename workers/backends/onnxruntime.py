@@ -19,6 +19,7 @@ from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_bias import quantize_biases
 from workers.graphs.onnx_ends import name_ends
 from workers.graphs.onnx_low_bit import lower_low_bit
+from workers.graphs.onnx_obstacles import onnx_obstacles
 from workers.graphs.onnx_provenance import name_batch, strip_provenance
 from workers.graphs.onnx_scales import unify_scales
 from workers.graphs.onnx_scan import expand_recurrences
@@ -51,7 +52,7 @@ class OnnxRuntime(BackendRunner):
     automatic: ClassVar[bool] = True
 
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:
-        reasons = []
+        reasons = [*onnx_obstacles(program)]
         if target.device not in self.devices:
             reasons.append(f"ONNX Runtime is set up here for cpu, not for {target.device}. Use the inductor backend.")
         size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict.values())

@@ -22,6 +22,7 @@ from workers.graphs.blind_rows import zero_blind_rows
 from workers.graphs.dynamic_rounding import DynamicRounding, drop_dynamic_rounding
 from workers.graphs.onnx_attention import with_attention_of_rank_four
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
+from workers.graphs.onnx_obstacles import onnx_obstacles
 from workers.graphs.openvino_attention import attention
 from workers.passes.base import Samples
 
@@ -72,7 +73,7 @@ class OpenVino(BackendRunner):
     def requires(self, program: ExportedProgram, target: Target) -> Sequence[str]:
         if target.device not in self.devices:
             return [f"OpenVINO is set up here for cpu, not for {target.device}. Use the inductor backend."]
-        return []
+        return onnx_obstacles(program)
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
         program, rounding = drop_dynamic_rounding(with_attention_of_rank_four(program))

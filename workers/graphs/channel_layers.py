@@ -152,6 +152,14 @@ def embedding(call: Call) -> tuple[Axes, ...]:
     return ((*call.axes("indices"), call.produce(columns)),)
 
 
+def bag(call: Call) -> tuple[Axes, ...]:
+    """`embedding_bag`: as `embedding`, with the rows of a bag summed up, channel by channel."""
+    rows, columns = call.axes("weight")
+    call.freeze(rows, "looks its rows up by number")
+    made, *others = call.shapes
+    return ((*fixed(made[:1]), call.produce(columns)), *(fixed(shape) for shape in others))
+
+
 def prelu(call: Call) -> tuple[Axes, ...]:
     """One slope per channel, or one for all."""
     x, slopes = call.axes("self"), call.axes("weight")[0]
@@ -194,5 +202,6 @@ LAYER_RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     "einsum": einsum,
     "scaled_dot_product_attention": attention,
     "embedding": embedding,
+    "embedding_bag": bag,
     "prelu": prelu,
 }

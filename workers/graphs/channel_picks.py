@@ -105,6 +105,21 @@ def index(call: Call) -> tuple[Axes, ...]:
     return ((*axes[: used[0]], *fixed(shape[used[0] : len(shape) - len(after)]), *after),)
 
 
+def write(call: Call) -> tuple[Axes, ...]:
+    """`slice_scatter` and `select_scatter`: part of one dimension, which stays, is replaced; the others are tied."""
+    axes, written = call.axes("self"), list(call.axes("src"))
+    dim = int(call.args["dim"]) % len(axes)
+    if call.name == "select_scatter":
+        written.insert(dim, axes[dim])
+    for place, (own, other) in enumerate(zip(axes, written, strict=True)):
+        if place == dim:
+            call.freeze(own, "writes to channels by number")
+            call.freeze(other, "writes to channels by number")
+        else:
+            call.tie(own, other)
+    return (axes,)
+
+
 def reduce(call: Call) -> tuple[Axes, ...]:
     """Means, sums, extremes: over pixels or tokens channels are untouched.
 
@@ -136,5 +151,6 @@ PICK_RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     "gather": gather,
     "index_select": index_select,
     "index": index,
+    **dict.fromkeys(("slice_scatter", "select_scatter"), write),
     **dict.fromkeys(_REDUCING, reduce),
 }

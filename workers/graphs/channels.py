@@ -36,10 +36,17 @@ def same(call: Call) -> tuple[Axes, ...]:
     return tuple(made for _ in call.shapes)
 
 
+def known(call: Call) -> tuple[Axes, ...]:
+    """What export knows of a tensor beforehand, its type or a size that depends on the batch: it reads no channel."""
+    return ()
+
+
 _SAME = (
     *("clone", "contiguous", "alias", "detach", "detach_", "lift_fresh_copy", "to", "_to_copy", "type_as"),
     *("dropout", "feature_dropout", "alpha_dropout", "hardswish", "zeros_like", "ones_like", "full_like"),
 )
+_UNTAGGED = ("expand_as", "where", "copy", "__and__", "__or__", "__xor__", "multiply", "divide", "subtract", "true_divide")
+"""Pointwise operators that torch does not tag as such, at least not in every form."""
 RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     **LAYER_RULES,
     **NORM_RULES,
@@ -48,7 +55,8 @@ RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     **PICK_RULES,
     **FILL_RULES,
     **dict.fromkeys(_SAME, same),
-    "expand_as": elementwise,
+    **dict.fromkeys(_UNTAGGED, elementwise),
+    **dict.fromkeys(("_assert_tensor_metadata", "sym_size"), known),
 }
 """The rule of each operator. Operators that torch tags as pointwise are `elementwise`; the rest is `unknown`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 __all__ = ["widen_bfloat16"]
@@ -22,6 +23,10 @@ def widen_bfloat16(model: ir.Model) -> int:
         target = node.attributes.get("to") if node.op_type == "Cast" else None
         if target is not None and target.as_int() == ir.DataType.BFLOAT16:
             node.attributes["to"] = ir.AttrInt64("to", int(ir.DataType.FLOAT))
+        for name, attribute in node.attributes.items():
+            if attribute.type is ir.AttributeType.TENSOR and attribute.as_tensor().dtype is ir.DataType.BFLOAT16:
+                wide = attribute.as_tensor().numpy().astype(np.float32)  # such as the zeros that a state starts with
+                node.attributes[name] = ir.AttrTensor(name, ir.tensor(wide))
         for output in node.outputs:
             if output.dtype is ir.DataType.BFLOAT16:
                 output.dtype = ir.DataType.FLOAT

@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
+import torch._decomp.decompositions
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
@@ -73,10 +75,27 @@ def reexport(
     args, kwargs = tree_unflatten(list(example), structure)
     shapes, named_shapes = tree_unflatten(_dynamic_shapes(like), structure)
     names = list(inspect.signature(module.forward).parameters)
-    with exported_again(cure), torch.no_grad():
+    with exported_again(cure), _products_folded(), torch.no_grad():
         return torch.export.export(
             module, tuple(args), kwargs, dynamic_shapes={**dict(zip(names, shapes, strict=False)), **named_shapes}
         )
+
+
+@contextmanager
+def _products_folded() -> Iterator[None]:
+    """A block in which torch merges the leading dimensions of a product with a matrix whatever its memory layout.
+
+    That is what it does for weights that need a gradient, as those of an upload do. For others, which passes make, it
+    compares strides first and takes the answer for a promise: after a slice and a transposition the program would be
+    bound to all batches but one, `16 * batch != 32`, and export refuses it (torch 2.13). The product stays one call of
+    the graph either way.
+    """
+    with mock.patch.object(torch._decomp.decompositions, "should_fold", _has_leading_dimensions):
+        yield
+
+
+def _has_leading_dimensions(first: torch.Tensor, second: torch.Tensor, is_out: bool = False) -> bool:
+    return first.dim() > 2 and second.dim() <= 2 or first.dim() == 1 and second.dim() > 2
 
 
 def _dynamic_shapes(like: ExportedProgram) -> list[dict[int, Any]]:

@@ -1,4 +1,4 @@
-"""Programs whose layers read their weights as they are stored."""
+"""Programs whose layers read their weights as they are stored, and are read themselves."""
 
 from __future__ import annotations
 
@@ -16,14 +16,26 @@ __all__ = ["with_stored_layers"]
 
 
 def with_stored_layers(program: ExportedProgram) -> ExportedProgram:
-    """`program` itself if each layer reads a weight of its own, else one that computes the same in which it does:
-    what is computed from parameters alone is stored, products with a stored matrix are linear layers, and parts of one
-    matrix are stored by themselves."""
+    """`program` itself if each layer reads a weight of its own and something reads the layer, else one that computes the
+    same in which that is so: what is computed from parameters alone is stored, products with a stored matrix are linear
+    layers, parts of one matrix are stored by themselves, and what nobody reads is gone, such as the pooler of a BERT
+    whose last hidden state is returned."""
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
-    if not store_results(module) + store_parts(module) + make_linear_layers(module):
+    if not _drop_unread(module) + store_results(module) + store_parts(module) + make_linear_layers(module):
         return program
     try:
         return reexport(module, program, tracing_inputs(program))
     except UnsupportedModel:  # then it stays as it is, and reports tell why a layer is not treated
         return program
+
+
+def _drop_unread(module: GraphModule) -> int:
+    """Erases the calls whose value nobody reads; returns how many there were."""
+    before = _calls(module)
+    module.graph.eliminate_dead_code()
+    return before - _calls(module)
+
+
+def _calls(module: GraphModule) -> int:
+    return sum(node.op == "call_function" for node in module.graph.nodes)

@@ -28,10 +28,11 @@ class Capture(Step):
     """Checks and loads the model, runs it on random inputs, and writes it in its canonical form.
 
     One that writes in place is rewritten as one that does not, so that no pass has to ask who else sees a write; one
-    with regions for `torch.no_grad()` and the like as one without; and one whose layers read parts of weights or
-    weights that are computed, or are products, as one whose layers have weights of their own. It must give what it
-    gave. It is run twice at its least batch and once at the next larger one. It must give the tensors that its signature
-    declares, and the same ones each time: what is random or keeps state can't be compared with what is made of it.
+    with regions for `torch.no_grad()` and the like as one without; one whose layers read parts of weights or weights
+    that are computed, or are products, as one whose layers have weights of their own; and what nobody reads is left
+    out. It must give what it gave. It is run twice at its least batch and once at the next larger one. It must give the
+    tensors that its signature declares, and the same ones each time: what is random or keeps state can't be compared
+    with what is made of it.
     """
 
     name: ClassVar[str] = "capture"

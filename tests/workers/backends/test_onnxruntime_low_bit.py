@@ -177,10 +177,27 @@ def test_few_bit_floats_agree_with_the_program_and_are_stored_as_such(kind: str,
     assert constants < weights * {"fp8": 1.5, "nf4": 1.0}[kind]
 
 
+class FromZeros(nn.Module):
+    """A state that starts from zeros made in the graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.cell = nn.Embedding(60, 48), nn.GRUCell(48, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = self.table(x)
+        state = steps.new_zeros(x.shape[0], 32)
+        for step in range(3):
+            state = self.cell(steps[:, step], state)
+        return state
+
+
 @pytest.mark.parametrize("kind", ["bfloat16", "float16"])
-def test_half_precision_is_stored_and_computed_in_float(kind: Precision, tmp_path: Path) -> None:
+@pytest.mark.parametrize("from_zeros", [False, True], ids=["layers", "a state from zeros"])
+def test_half_precision_is_stored_and_computed_in_float(kind: Precision, from_zeros: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    base = exported(nn.Sequential(nn.Embedding(60, 48), nn.Conv1d(10, 8, 3), nn.ReLU(), nn.Linear(46, 5)), tokens())
+    net = nn.Sequential(nn.Embedding(60, 48), nn.Conv1d(10, 8, 3), nn.ReLU(), nn.Linear(46, 5))
+    base = exported(FromZeros() if from_zeros else net, tokens())
     module = copy.deepcopy(base.module(check_guards=False))
     assert isinstance(module, GraphModule)
     make_half(module, getattr(torch, kind))

@@ -47,6 +47,19 @@ class Block(nn.Module):
         return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
 
 
+class Pooled(nn.Module):
+    """A BERT whose last hidden state is returned: nobody reads its pooler."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.pooler = nn.Linear(32, 16), nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.body(x)
+        self.pooler(hidden[:, 0]).tanh()
+        return hidden  # type: ignore[no-any-return]
+
+
 class Plain(nn.Module):
     """`x @ w` in three dimensions, called twice, and a matrix that is read transposed."""
 
@@ -257,3 +270,12 @@ def test_what_is_better_computed_at_each_call_is_left_as_it_is(
 ) -> None:
     program = export(Function(call).eval(), random(4, SEQUENCE, 32))
     assert with_stored_layers(program) is program
+
+
+def test_a_layer_that_nobody_reads_is_gone_and_static_int8_treats_the_others() -> None:
+    x = random(8, SEQUENCE, 32)
+    program = export(Pooled(), x[:4])
+    made = with_stored_layers(program)
+    assert set(made.state_dict) == {"body.weight", "body.bias"}
+    assert torch.equal(made.module()(x), program.module()(x))
+    assert [layer.treatment for layer in quantize(made, x).layers] == ["int8"]

@@ -86,6 +86,48 @@ class HandWritten(nn.Module):
         return self.head(x).mean(1)  # type: ignore[no-any-return]
 
 
+class Rotary(nn.Module):
+    """Attention of Llama with grouped queries: RMS norms written out in float32, positions turned into queries and keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(6, 16)
+        self.q, self.k, self.v, self.o = nn.Linear(16, 32), nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(32, 16)
+        self.scale = nn.Parameter(torch.rand(16) + 0.5)
+        self.head = nn.Linear(16, 3)
+        angles = torch.outer(torch.arange(5.0), torch.tensor([1.0, 0.1])).repeat(1, 2)
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.up(x)
+        y = self.norm(x)
+        q, k, v = (part(y).unflatten(-1, (-1, 4)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        q, k = (
+            part * self.cos + torch.cat([-part[..., 2:], part[..., :2]], -1) * self.sin for part in (q, k)
+        )
+        k, v = (part[:, :, None].expand(-1, -1, 2, -1, -1).reshape(-1, 8, 5, 4) for part in (k, v))
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.head(self.norm(x + self.o(y.transpose(1, 2).flatten(2)))).mean(1)  # type: ignore[no-any-return]
+
+    def norm(self, x: torch.Tensor) -> torch.Tensor:
+        wide = x.to(torch.float64)
+        return self.scale * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+
+
+class Narrowed(nn.Module):
+    """Heads that can't go, whose values can get narrower than their queries: the attention's layout changes with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = nn.Linear(6, 16), nn.Linear(6, 16), nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (part(x).unflatten(-1, (2, 8)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        y = nn.functional.scaled_dot_product_attention(q, k.cumsum(1), v)
+        return self.o(y.transpose(1, 2).view(-1, 5, 16)).mean(1)  # type: ignore[no-any-return]
+
+
 class Reduced(nn.Module):
     """Queries over shorter keys and values (Wang et al. 2021, arXiv:2102.12122), with one head and then with two."""
 
@@ -196,6 +238,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], torch.Tensor]]]
     "LSTM cells": (Cells, rows),
     "attention by hand": (HandWritten, rows),
     "attention with shared keys": (lambda: HandWritten(heads=4, shared=2), rows),
+    "rotary attention with grouped queries": (Rotary, rows),
+    "attention with narrower values": (Narrowed, rows),
     "attention over reduced keys": (Reduced, rows),
     "attention whose parts are unbound": (Unbound, rows),
     "global response norm": (ResponseNorm, rows),

@@ -124,6 +124,33 @@ def test_labels_are_the_same_for_decomposed_operators() -> None:
 @pytest.mark.parametrize(
     "compute",
     [
+        lambda n, x: n.out(n.up(x).double().float().relu()),
+        lambda n, x: n.out(torch.where(x[..., :1] > 0, n.up(x), 0.0)),
+        lambda n, x: n.out(torch.multiply(n.up(x), 2.0)),
+        lambda n, x: n.out(n.up(x) + n.up(x).new_zeros(n.up(x).shape[0], 1, 1)),
+        lambda n, x: n.out(torch.slice_scatter(n.up(x), n.up(x)[:, 1:3].relu(), 1, 1, 3)),
+        lambda n, x: n.out(torch.select_scatter(n.up(x), n.up(x)[:, 1].relu(), 1, 3)),
+    ],
+    ids=["checked types", "where with a number", "multiply", "a size of the batch", "a slice written", "a row written"],
+)
+def test_features_pass_operators_that_do_not_touch_them(compute: object) -> None:
+    net = Net(compute, up=nn.Linear(6, 8), out=nn.Linear(8, 3))  # type: ignore[arg-type]
+    coupling = couple(export(net, rows(4)))
+    assert [len(group.classes) for group in coupling.groups] == [8]
+    assert places(coupling, 0)["out.weight/1"] == [0]
+
+
+def test_the_columns_of_a_bag_of_embeddings_are_channels() -> None:
+    numbers = torch.randint(0, 10, (4, 5))
+    net = Net(lambda n, x: n.out(n.bag(x)), bag=nn.EmbeddingBag(10, 8, mode="mean"), out=nn.Linear(8, 3))
+    coupling = couple(export(net, numbers))
+    assert [len(group.classes) for group in coupling.groups] == [8]
+    assert places(coupling, 0) == {"bag.weight/1": [0], "out.weight/1": [0]}
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
         lambda n, x: n.out(n.up(x).unsqueeze(1).expand(-1, 2, -1, -1, -1).mean(1)).mean((2, 3)),
         lambda n, x: n.out(torch.stack([n.up(x), n.up(x)]).sum(0)).mean((2, 3)),
         lambda n, x: n.out(n.up(x).permute(0, 2, 3, 1).reshape(-1, 8).view(-1, 4, 4, 8).permute(0, 3, 1, 2)).mean(

@@ -262,6 +262,7 @@ FREEZING = {
     ),
     "index looks channels up by number": linear(lambda y: y[:, :, torch.tensor([1, 3])]),
     "pad works along it as on pixels": linear(lambda y: nn.functional.pad(y, (1, 1))),
+    "slice_scatter writes to channels by number": linear(lambda y: torch.slice_scatter(y, y[..., :2] * 2, -1, 2, 4)),
     "cumsum depends on all channels at once": linear(lambda y: y.cumsum(-1)),
     "add joins it with a dimension of fixed size": (
         Net(lambda n, x: n.out(n.up(x) + x), up=nn.Linear(6, 6), out=nn.Linear(6, 3)), rows),

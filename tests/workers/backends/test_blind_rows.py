@@ -1,0 +1,82 @@
+"""Attention whose mask hides every key gives zeros in every runtime, as it does in torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from burnish.recipe import Target
+from tests.workers.quantized import THIRD_PARTY, calibration, export, random
+from workers.backends.base import BackendRunner
+from workers.backends.onnxruntime import OnnxRuntime
+from workers.backends.openvino import OpenVino
+from workers.graphs.blind_rows import zero_blind_rows
+from workers.standalone import load_onnxruntime, load_openvino
+
+pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
+
+LOADERS = {OnnxRuntime: load_onnxruntime.load, OpenVino: load_openvino.load}
+
+
+class Padded(nn.Module):
+    """Two layers of attention of 4 heads over 6 tokens; a token whose features are all zero is padding."""
+
+    def __init__(self, added: bool) -> None:
+        super().__init__()
+        self.added, self.head = added, nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        there = (x != 0).any(-1)[:, None, None]
+        mask = torch.zeros(1, 1, 1, 6).masked_fill(~there, -torch.inf) if self.added else there
+        heads = x.unflatten(-1, (4, 2)).transpose(1, 2)
+        for _ in range(2):
+            heads = scaled_dot_product_attention(heads, heads, heads, mask)
+        return self.head(heads.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class Causal(nn.Module):
+    """The mask is made from the number of tokens alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        heads = x.unflatten(-1, (4, 2)).transpose(1, 2)
+        return scaled_dot_product_attention(heads, heads, heads, torch.ones(6, 6, dtype=torch.bool).tril())
+
+
+def padded(batch: int) -> torch.Tensor:
+    """Samples that end in padding; the last one is nothing else."""
+    x = random(batch, 6, 8)
+    x[0, 4:], x[-1] = 0.0, 0.0
+    return x
+
+
+@pytest.mark.usefixtures("loading_here")
+@pytest.mark.parametrize("added", [False, True], ids=["booleans", "minus infinity"])
+@pytest.mark.parametrize("backend", LOADERS, ids=lambda backend: backend.name)
+def test_a_sample_of_padding_alone_gives_what_it_gives_in_torch(
+    backend: type[BackendRunner], added: bool, tmp_path: Path
+) -> None:
+    program = export(Padded(added), padded(4))
+    lowered = backend().lower(program, Target(), calibration(padded(4)), tmp_path)
+    runner = LOADERS[backend](str(lowered.path), threads=1)
+    for batch in (1, 3):
+        (given,) = runner.arrays(runner.run(runner.prepare([padded(batch).numpy()])))
+        torch.testing.assert_close(torch.from_numpy(given.copy()), program.module()(padded(batch)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_rows_that_see_are_looked_for_once_per_mask() -> None:
+    program = export(Padded(added=False), padded(4))
+    made = zero_blind_rows(program)
+    targets = [node.target for node in made.graph.nodes]
+    assert targets.count(torch.ops.aten.where.ScalarOther) == 2
+    assert targets.count(torch.ops.aten.any.dim) == 2, "the module's own, and one for both layers"
+    assert torch.ops.aten.where.ScalarOther not in [node.target for node in program.graph.nodes]
+    torch.testing.assert_close(made.module()(padded(3)), program.module()(padded(3)))
+
+
+def test_a_mask_that_no_input_changes_is_left_to_the_compiler() -> None:
+    program = export(Causal(), padded(4))
+    assert zero_blind_rows(program) is program
