@@ -45,7 +45,18 @@ _SAME = (
     *("clone", "contiguous", "alias", "detach", "detach_", "lift_fresh_copy", "to", "_to_copy", "type_as"),
     *("dropout", "feature_dropout", "alpha_dropout", "hardswish", "zeros_like", "ones_like", "full_like"),
 )
-_UNTAGGED = ("expand_as", "where", "copy", "__and__", "__or__", "__xor__", "multiply", "divide", "subtract", "true_divide")
+_UNTAGGED = (
+    "expand_as",
+    "where",
+    "copy",
+    "__and__",
+    "__or__",
+    "__xor__",
+    "multiply",
+    "divide",
+    "subtract",
+    "true_divide",
+)
 """Pointwise operators that torch does not tag as such, at least not in every form."""
 RULES: dict[str, Callable[[Call], tuple[Axes, ...]]] = {
     **LAYER_RULES,

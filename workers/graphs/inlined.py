@@ -52,15 +52,17 @@ def _inline(module: GraphModule, region: Node) -> None:
     assert isinstance(body, GraphModule)
     with module.graph.inserting_before(region):
         results = _copied(module.graph, body, given, module)
-    for user in list(region.users):
-        user.replace_all_uses_with(results[user.args[1]])
+    for user in list(region.users):  # each picks one of the results
+        number = user.args[1]
+        assert isinstance(number, int)
+        user.replace_all_uses_with(results[number])
         module.graph.erase_node(user)
     module.graph.erase_node(region)
     if not inner.users:
         module.graph.erase_node(inner)
 
 
-def _copied(graph: Graph, body: GraphModule, given: tuple[object, ...], module: GraphModule) -> tuple[object, ...]:
+def _copied(graph: Graph, body: GraphModule, given: tuple[object, ...], module: GraphModule) -> tuple[Node, ...]:
     """Copies a region's calls to where the graph inserts; what the region returns, as nodes of the graph."""
     made: dict[Node, object] = {}
     inputs = iter(given)

@@ -18,8 +18,8 @@ __all__ = ["SHAPE_MENDERS"]
 def _mend_shape(call: Call, keep: Keep) -> None:
     """`view`, `reshape`, `expand`, …: sizes that are numbers become the new sizes.
 
-    A size that depends on the batch and has channels merged into it becomes -1, which a reshape works out. A view becomes
-    a reshape: attention lays its outputs out as its queries only while the heads of both have one size.
+    A size that depends on the batch and has channels merged into it becomes -1, which a reshape works out. A view
+    becomes a reshape: attention lays its outputs out as its queries only while the heads of both have one size.
     """
     name = "shape" if "shape" in call.args else "size"
     shape = call.node.meta["val"].shape

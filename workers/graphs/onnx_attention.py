@@ -22,7 +22,8 @@ _ATTENTION = aten.scaled_dot_product_attention.default
 def with_attention_of_rank_four(program: ExportedProgram) -> ExportedProgram:
     """`program` itself if the exporter (of torch 2.13) takes its attention, else one that computes the same.
 
-    1. Dimensions in front of the last three are merged, and missing ones are added: it takes "only 4D query, key, and value".
+    1. Dimensions in front of the last three are merged, and missing ones are added: it takes "only 4D query, key, and
+       value".
     2. The result is a copy, which costs nothing in ONNX: where there is a mask, the exporter traces attention by a
        kernel whose result lies otherwise in memory, and then fails to view it as it was viewed before.
     """

@@ -19,8 +19,8 @@ def onnx_obstacles(program: ExportedProgram) -> Sequence[str]:
     """Why the program can't go through ONNX, each with what to do instead; empty if it can."""
     if any(_has_projection(node) for node in program.graph.find_nodes(op="call_function", target=aten.lstm.input)):
         return [
-            "It has an LSTM with projections (`proj_size`), for which ONNX has no operator and torch's exporter writes a "
-            "graph that no runtime loads. Use the inductor backend."
+            "It has an LSTM with projections (`proj_size`), for which ONNX has no operator and torch's exporter writes "
+            "a graph that no runtime loads. Use the inductor backend."
         ]
     return []
 

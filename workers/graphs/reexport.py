@@ -95,7 +95,7 @@ def _products_folded() -> Iterator[None]:
 
 
 def _has_leading_dimensions(first: torch.Tensor, second: torch.Tensor, is_out: bool = False) -> bool:
-    return first.dim() > 2 and second.dim() <= 2 or first.dim() == 1 and second.dim() > 2
+    return (first.dim() > 2 and second.dim() <= 2) or (first.dim() == 1 and second.dim() > 2)
 
 
 def _dynamic_shapes(like: ExportedProgram) -> list[dict[int, Any]]:

@@ -16,10 +16,10 @@ __all__ = ["with_stored_layers"]
 
 
 def with_stored_layers(program: ExportedProgram) -> ExportedProgram:
-    """`program` itself if each layer reads a weight of its own and something reads the layer, else one that computes the
-    same in which that is so: what is computed from parameters alone is stored, products with a stored matrix are linear
-    layers, parts of one matrix are stored by themselves, and what nobody reads is gone, such as the pooler of a BERT
-    whose last hidden state is returned."""
+    """`program` itself if each layer reads a weight of its own and something reads the layer, else one that computes
+    the same in which that is so: what is computed from parameters alone is stored, products with a stored matrix are
+    linear layers, parts of one matrix are stored by themselves, and what nobody reads is gone, such as the pooler of a
+    BERT whose last hidden state is returned."""
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
     if not _drop_unread(module) + store_results(module) + store_parts(module) + make_linear_layers(module):

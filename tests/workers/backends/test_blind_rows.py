@@ -64,7 +64,9 @@ def test_a_sample_of_padding_alone_gives_what_it_gives_in_torch(
     runner = LOADERS[backend](str(lowered.path), threads=1)
     for batch in (1, 3):
         (given,) = runner.arrays(runner.run(runner.prepare([padded(batch).numpy()])))
-        torch.testing.assert_close(torch.from_numpy(given.copy()), program.module()(padded(batch)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            torch.from_numpy(given.copy()), program.module()(padded(batch)), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_the_rows_that_see_are_looked_for_once_per_mask() -> None:

@@ -1,4 +1,4 @@
-"""Products with a stored matrix, parts of one, and weights computed from weights become layers that compute the same."""
+"""Products with a stored matrix, parts of one, and computed weights become layers that compute the same."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class HandWritten(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Attention of Llama with grouped queries: RMS norms written out in float32, positions turned into queries and keys."""
+    """Attention of Llama with grouped queries: RMS norms written out in a wider type, rotary positions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,9 +103,7 @@ class Rotary(nn.Module):
         x = self.up(x)
         y = self.norm(x)
         q, k, v = (part(y).unflatten(-1, (-1, 4)).transpose(1, 2) for part in (self.q, self.k, self.v))
-        q, k = (
-            part * self.cos + torch.cat([-part[..., 2:], part[..., :2]], -1) * self.sin for part in (q, k)
-        )
+        q, k = (part * self.cos + torch.cat([-part[..., 2:], part[..., :2]], -1) * self.sin for part in (q, k))
         k, v = (part[:, :, None].expand(-1, -1, 2, -1, -1).reshape(-1, 8, 5, 4) for part in (k, v))
         y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.head(self.norm(x + self.o(y.transpose(1, 2).flatten(2)))).mean(1)  # type: ignore[no-any-return]
@@ -116,7 +114,7 @@ class Rotary(nn.Module):
 
 
 class Narrowed(nn.Module):
-    """Heads that can't go, whose values can get narrower than their queries: the attention's layout changes with them."""
+    """Heads that can't go, whose values may get narrower than their queries: the layout changes with them."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -230,7 +230,6 @@ def linear(compute: Callable[[torch.Tensor], torch.Tensor]) -> tuple[Net, Callab
     return Net(lambda n, x: n.out(compute(n.up(x))), up=nn.Linear(6, 8), out=nn.Linear(left, 3)), rows
 
 
-
 def _own_kernels(y: torch.Tensor, kernels: torch.Tensor) -> torch.Tensor:
     """A kernel for each sample, as in conditional convolutions: as many groups as samples."""
     batch, width = y.shape[:2]
