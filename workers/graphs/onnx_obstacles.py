@@ -29,4 +29,4 @@ def _has_projection(node: Node) -> bool:
     """True if each layer has one tensor more than its matrices and biases."""
     given = arguments(node)
     cells = given["num_layers"] * (2 if given["bidirectional"] else 1)
-    return len(given["params"]) != cells * (4 if given["has_biases"] else 2)
+    return bool(len(given["params"]) != cells * (4 if given["has_biases"] else 2))
