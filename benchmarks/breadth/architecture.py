@@ -28,3 +28,5 @@ class Architecture:
     of them are the dataset. It imports its packages when it is called."""
     distills: bool = False
     """True runs the cell that distills, too: it takes longer than the others together."""
+    stepwise: bool = False
+    """True for what reads its inputs step by step: the cells of rounding as they come and of carried state run, too."""

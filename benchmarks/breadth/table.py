@@ -20,9 +20,10 @@ _INTRODUCTION = """# What works on which architecture
 
 Made by `python -m benchmarks.breadth --table docs/breadth.md`; `--help` says how. Every row is a network of a public
 package as that package defines it, mostly its smallest or a shortened member, with random weights, exported by
-`burnish.capture`. Every column is a recipe, run by the service's own steps: passes, ONNX Runtime and OpenVINO, and
-verification in a fresh process, where an artifact must give the outputs of the program that it was made from. Weights
-and data are random, so nothing is said of quality or speed; [the matrix](matrix.md) does that for trained models.
+`burnish.capture`. Every column is a recipe, run by the service's own steps: passes, a backend (as it is: ONNX Runtime
+and OpenVINO; 4 bits and bfloat16: OpenVINO; the others: ONNX Runtime), and verification in a fresh process, where
+an artifact must give the outputs of the program that it was made from. Weights and data are random, so nothing is said
+of quality or speed; [the matrix](matrix.md) does that for trained models.
 
 A cell tells what became of it, and how many of the layers with weights each pass treated, in the recipe's order:
 `20/21 21/21`.
@@ -48,12 +49,12 @@ def document(
 
 
 def _counted(exports: Mapping[str, Mapping[str, Any]], have: Have) -> str:
-    batches = Counter("refused" if "refused" in found else found["batch"] for found in exports.values())
+    batches = Counter(found.get("batch", "not") for found in exports.values())
     states = Counter(state(record) for record in have.values())
     return (
         f"Architectures: {len(exports)}, of which {batches['dynamic']} were exported with a dynamic batch as asked, "
         f"{batches['inferred']} within bounds that torch inferred, {batches['static']} for one batch size, and "
-        f"{batches['refused']} were not. Cells run: {len(have)}, of which {states['works']} work, "
+        f"{batches['not']} were not. Cells run: {len(have)}, of which {states['works']} work, "
         f"{states['nothing to do']} find nothing to do, {states['refused']} are refused with a reason, "
         f"{states['rejected']} are rejected by verification and {states['failed']} fail.\n"
     )
@@ -90,8 +91,8 @@ def _section(
     lines = [f"## {family[0].upper()}{family[1:]}", "", "| |" + "".join(f" {cell.words} |" for cell in run),
              "|---|" + "---|" * len(run)]  # fmt: skip
     for each in members:
-        refused = "not exported" if "refused" in exports[each.name] else ""
-        texts = (_told(have.get((each.name, cell.name)), refused) for cell in run)
+        otherwise = "" if "batch" in exports[each.name] else "not exported"
+        texts = (_told(have.get((each.name, cell.name)), otherwise) for cell in run)
         lines.append(f"| {each.name} |" + "".join(f" {text} |" for text in texts))
     return "\n".join([*lines, ""])
 
@@ -107,11 +108,15 @@ def _told(record: Mapping[str, Any] | None, otherwise: str) -> str:
 
 def _exports(exports: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
-        f"- {name} ({found.get('batch', 'not exported')}): {_escaped(found.get('refused') or ' '.join(found['notes']))}"
+        f"- {name} ({found.get('batch', 'not exported')}): {_escaped(_why(found))}"
         for name, found in exports.items()
         if found.get("batch") != "dynamic"
     ]
     return "\n".join(["## Not exported with a dynamic batch", "", *(lines or ["None."]), ""])
+
+
+def _why(found: Mapping[str, Any]) -> str:
+    return str(found.get("refused") or found.get("failed") or " ".join(found["notes"]))
 
 
 def _left_alone(have: Have) -> str:
