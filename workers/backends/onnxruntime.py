@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torchao.quantization.pt2e  # noqa: F401  # registers the ops of quantized programs
@@ -13,8 +13,7 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
-from workers.graphs.blind_rows import zero_blind_rows
-from workers.graphs.onnx_attention import with_attention_of_rank_four
+from workers.graphs.onnx_attention import attention
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_bias import quantize_biases
 from workers.graphs.onnx_ends import name_ends
@@ -35,6 +34,10 @@ OPSET = 18
 """What torch's exporter writes without a conversion; every ONNX Runtime since 1.14 reads it."""
 FILE_LIMIT = 2**31 - 2**20
 """Bytes of weights that fit one file: protobuf's 2 GiB, less a margin for the graph."""
+_TRANSLATION: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.scaled_dot_product_attention.default: attention
+}
+"""Operators that are exported otherwise than torch's exporter would."""
 
 
 class OnnxRuntime(BackendRunner):
@@ -63,9 +66,8 @@ class OnnxRuntime(BackendRunner):
         return reasons
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
-        program = with_attention_of_rank_four(program)
         program, ways = lower_low_bit(program, target.batch, next(batches(example, program)))
-        exported = _export(zero_blind_rows(program))
+        exported = _export(program)
         name_ends(exported.model, input_names(program), output_names(program))
         halves = widen_bfloat16(exported.model)
         model = exported.model_proto
@@ -100,7 +102,9 @@ class OnnxRuntime(BackendRunner):
 
 def _export(program: ExportedProgram) -> torch.onnx.ONNXProgram:
     try:
-        exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
+        exported = torch.onnx.export(
+            program, dynamo=True, opset_version=OPSET, verbose=False, custom_translation_table=_TRANSLATION
+        )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedModel(
             f"torch's ONNX exporter can't express this program: {_first_line(error)}",

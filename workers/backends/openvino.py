@@ -18,12 +18,10 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
-from workers.graphs.blind_rows import zero_blind_rows
 from workers.graphs.dynamic_rounding import DynamicRounding, drop_dynamic_rounding
-from workers.graphs.onnx_attention import with_attention_of_rank_four
+from workers.graphs.onnx_attention import attention
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_obstacles import onnx_obstacles
-from workers.graphs.openvino_attention import attention
 from workers.passes.base import Samples
 
 # OpenVINO's model converter, which is not used here, reports its use over the network where this package is found.
@@ -61,7 +59,7 @@ class OpenVino(BackendRunner):
     4. bfloat16 is an option, too, which processors without such instructions ignore. float16 is computed in float32:
        few processors have it, and where they lack it OpenVINO would take bfloat16, which is coarser.
 
-    Attention is exported in an order of its own (`workers/graphs/openvino_attention.py`).
+    Attention is exported in an order of its own (`workers/graphs/onnx_attention.py`).
     """
 
     name: ClassVar[Backend] = "openvino"
@@ -76,8 +74,8 @@ class OpenVino(BackendRunner):
         return onnx_obstacles(program)
 
     def lower(self, program: ExportedProgram, target: Target, example: Samples, folder: Path) -> Lowered:
-        program, rounding = drop_dynamic_rounding(with_attention_of_rank_four(program))
-        exported = _export(zero_blind_rows(program))
+        program, rounding = drop_dynamic_rounding(program)
+        exported = _export(program)
         weights = take_weights(exported.model)
         halves = widen_bfloat16(exported.model)
         with tempfile.TemporaryDirectory(dir=folder, prefix="openvino-") as scratch:

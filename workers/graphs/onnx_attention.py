@@ -1,93 +1,76 @@
-"""Attention in the one form that torch's ONNX exporter takes: (batch, heads, tokens, size)."""
+"""Attention in ONNX: as torch computes it, in the order of operations of which OpenVINO makes one kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Any
 
-import torch
-from torch.export import ExportedProgram
-from torch.fx import Graph, GraphModule, Node
+import numpy as np
+import onnx_ir as ir
+from onnxscript import opset18
 
-from workers.graphs.calls import arguments
-from workers.graphs.reexport import dimensions, reexport
-from workers.programs import tracing_inputs
+__all__ = ["attention"]
 
-__all__ = ["with_attention_of_rank_four"]
-
-aten = torch.ops.aten
-_ATTENTION = aten.scaled_dot_product_attention.default
+op: Any = opset18
+"""Its types are those of calls that compute, and these are recorded."""
 
 
-def with_attention_of_rank_four(program: ExportedProgram) -> ExportedProgram:
-    """`program` itself if the exporter (of torch 2.13) takes its attention, else one that computes the same.
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """What torch's ONNX exporter is told of `scaled_dot_product_attention`: softmax((query·keyᵀ) scale + mask)·value.
 
-    1. Dimensions in front of the last three are merged, and missing ones are added: it takes "only 4D query, key, and
-       value".
-    2. The result is a copy, which costs nothing in ONNX: where there is a mask, the exporter traces attention by a
-       kernel whose result lies otherwise in memory, and then fails to view it as it was viewed before.
+    By itself it multiplies query and key by the root of the scale each, and turns the key around on the way: passes
+    over memory that OpenVINO runs one by one. In this order its kernel reads the key as it lies, and the one factor
+    goes where it costs least.
+
+    1. Keys come before their query or with it if `is_causal`: no row of that mask is empty.
+    2. A row of a mask that is given may be, such as that of a sample of padding alone: it gives 0, as in torch.
+    3. Heads that share a key read it from copies.
+
+    Args:
+        dropout_p: 0; a program that is random is none.
     """
-    module = program.module(check_guards=False)
-    assert isinstance(module, GraphModule)
-    calls = [node for node in module.graph.nodes if node.target is _ATTENTION and _needs_it(node)]
-    if not calls:
-        return program
-    for call in calls:
-        _rewrite(module.graph, call)
-    return reexport(module, program, tracing_inputs(program))
+    if enable_gqa:  # rule 3
+        key, value = (_for_each_head(each, query.shape[-3]) for each in (key, value))
+    rank = len(query.shape)
+    scores = op.MatMul(query, op.Transpose(key, perm=[*range(rank - 2), rank - 1, rank - 2]))
+    scores = op.Mul(scores, _number(1.0 / math.sqrt(query.shape[-1]) if scale is None else scale, query))
+    if is_causal:  # rule 1
+        scores = op.Add(scores, _future(query, key))
+    if attn_mask is None:
+        return op.MatMul(op.Softmax(scores, axis=-1), value)
+    zero = _number(0.0, query)
+    if attn_mask.dtype is ir.DataType.BOOL:
+        visible = attn_mask
+        attn_mask = op.Where(visible, zero, _number(query.dtype.min, query))
+    else:
+        visible = op.Greater(attn_mask, _number(-math.inf, attn_mask))
+    found = op.MatMul(op.Softmax(op.Add(scores, attn_mask), axis=-1), value)
+    seeing = op.ReduceMax(op.Cast(visible, to=ir.DataType.FLOAT), op.Constant(value_ints=[-1]), keepdims=1)
+    return op.Where(op.Cast(seeing, to=ir.DataType.BOOL), found, zero)  # rule 2
 
 
-def _needs_it(call: Node) -> bool:
-    given = arguments(call)
-    shapes = [dimensions(given[name].meta["val"])[:-2] for name in ("query", "key", "value")]
-    rank = len(shapes[0])
-    if rank > 2 and any(shape[:-1] != shapes[0][:-1] for shape in shapes):
-        return False  # dimensions that stretch can't be merged; the exporter says what it can't do
-    return rank != 2 or given["attn_mask"] is not None
+def _for_each_head(shared: Any, heads: int) -> Any:
+    """Keys or values (…, groups, steps, width) → (…, heads, steps, width), each group's as often as heads read it."""
+    groups = shared.shape[-3]
+    which = np.arange(heads, dtype=np.int64) * groups // heads
+    return op.Gather(shared, op.Constant(value=ir.tensor(which)), axis=len(shared.shape) - 3)
 
 
-def _rewrite(graph: Graph, call: Node) -> None:
-    given, readers = arguments(call), list(call.users)
-    query, mask = given["query"], given["attn_mask"]
-    shape = dimensions(call.meta["val"])
-    extra = len(shape) - 4
-    with graph.inserting_before(call):
-        outer = [_size(graph, query, place) for place in range(extra + 1)]
-        if mask is not None:
-            call.replace_input_with(mask, _mask_of_rank_four(graph, mask, call, outer))
-        for node in dict.fromkeys(given[name] for name in ("query", "key", "value")):
-            call.replace_input_with(node, _of_rank_four(graph, node, extra))
-    with graph.inserting_before(call.next):
-        result = graph.call_function(aten.clone.default, (call,), {"memory_format": torch.contiguous_format})
-        if extra > 0:
-            result = graph.call_function(aten.unflatten.int, (result, 0, outer))
-        for _ in range(-extra):
-            result = graph.call_function(aten.squeeze.dim, (result, -3))
-    for reader in readers:
-        reader.replace_input_with(call, result)
+def _future(query: Any, key: Any) -> Any:
+    """-∞ where a key lies behind its query, else 0."""
+    lengths = [op.Shape(each, start=-2, end=-1) for each in (query, key)]
+    whole = op.Expand(_number(-math.inf, query), op.Concat(*lengths, axis=0))
+    return op.Trilu(whole, op.Constant(value_int=1), upper=1)
 
 
-def _of_rank_four(graph: Graph, node: Node, extra: int) -> Node:
-    if extra > 0:
-        return graph.call_function(aten.flatten.using_ints, (node, 0, extra))
-    for _ in range(-extra):
-        node = graph.call_function(aten.unsqueeze.default, (node, -3))
-    return node
-
-
-def _mask_of_rank_four(graph: Graph, mask: Node, call: Node, outer: Sequence[Any]) -> Node:
-    """A mask of (tokens, keys) fits any rank; one with dimensions in front of these gets those of the attention."""
-    rank, own = len(dimensions(call.meta["val"])), len(dimensions(mask.meta["val"]))
-    if own == 2 or rank == 4:
-        return mask
-    for _ in range(max(rank, 4) - own):
-        mask = graph.call_function(aten.unsqueeze.default, (mask, 0 if rank > 4 else -3))
-    if rank > 4:
-        mask = graph.call_function(aten.expand.default, (mask, [*outer, -1, -1, -1]))
-        mask = graph.call_function(aten.flatten.using_ints, (mask, 0, rank - 4))
-    return mask
-
-
-def _size(graph: Graph, node: Node, place: int) -> Any:
-    size = dimensions(node.meta["val"])[place]
-    return size if isinstance(size, int) else graph.call_function(aten.sym_size.int, (node, place))
+def _number(value: float, like: Any) -> Any:
+    return op.Constant(value=ir.tensor(value, dtype=like.dtype))

@@ -14,7 +14,6 @@ from tests.workers.quantized import THIRD_PARTY, calibration, export, random
 from workers.backends.base import BackendRunner
 from workers.backends.onnxruntime import OnnxRuntime
 from workers.backends.openvino import OpenVino
-from workers.graphs.blind_rows import zero_blind_rows
 from workers.standalone import load_onnxruntime, load_openvino
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
@@ -38,14 +37,6 @@ class Padded(nn.Module):
         return self.head(heads.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
-class Causal(nn.Module):
-    """The mask is made from the number of tokens alone."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        heads = x.unflatten(-1, (4, 2)).transpose(1, 2)
-        return scaled_dot_product_attention(heads, heads, heads, torch.ones(6, 6, dtype=torch.bool).tril())
-
-
 def padded(batch: int) -> torch.Tensor:
     """Samples that end in padding; the last one is nothing else."""
     x = random(batch, 6, 8)
@@ -67,18 +58,3 @@ def test_a_sample_of_padding_alone_gives_what_it_gives_in_torch(
         torch.testing.assert_close(
             torch.from_numpy(given.copy()), program.module()(padded(batch)), rtol=1e-4, atol=1e-5
         )
-
-
-def test_the_rows_that_see_are_looked_for_once_per_mask() -> None:
-    program = export(Padded(added=False), padded(4))
-    made = zero_blind_rows(program)
-    targets = [node.target for node in made.graph.nodes]
-    assert targets.count(torch.ops.aten.where.ScalarOther) == 2
-    assert targets.count(torch.ops.aten.any.dim) == 2, "the module's own, and one for both layers"
-    assert torch.ops.aten.where.ScalarOther not in [node.target for node in program.graph.nodes]
-    torch.testing.assert_close(made.module()(padded(3)), program.module()(padded(3)))
-
-
-def test_a_mask_that_no_input_changes_is_left_to_the_compiler() -> None:
-    program = export(Causal(), padded(4))
-    assert zero_blind_rows(program) is program

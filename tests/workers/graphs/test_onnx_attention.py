@@ -12,11 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from burnish.recipe import Target
-from tests.models import MAX_BATCH
 from tests.workers.quantized import THIRD_PARTY, calibration, export, random
 from workers.backends.onnxruntime import OnnxRuntime
-from workers.graphs.onnx_attention import with_attention_of_rank_four
-from workers.programs import batch_range
 from workers.standalone.load_onnxruntime import load
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
@@ -61,6 +58,7 @@ FORMS: dict[str, Form] = {
     "four dimensions with a bias": lambda q, k, v, b: (
         attention(merged(q), merged(k), merged(v), b).transpose(1, 2).reshape(-1, 24, 32)
     ),
+    "windows that share keys": lambda q, k, v, b: joined(attention(heads(q), heads(k)[:, :1], heads(v)[:, :1])),
     "queries that are the keys": lambda q, k, v, b: joined(attention(heads(q), heads(q), heads(v))),
 }
 
@@ -69,25 +67,9 @@ FORMS: dict[str, Form] = {
 def test_it_is_lowered_as_torch_computes_it(form: str, tmp_path: Path) -> None:
     model = Attention(FORMS[form]).eval()
     program = export(model, random(4, 24, 32))
-    rewritten = with_attention_of_rank_four(program)
-    assert rewritten is not program
-    assert batch_range(rewritten) == (1, MAX_BATCH)
     lowered = OnnxRuntime().lower(program, Target(), calibration(random(4, 24, 32)), tmp_path)
     runner = load(str(lowered.path), threads=1)
     for batch in (1, 3):
         x = random(batch, 24, 32)
         (found,) = runner.arrays(runner.run(runner.prepare([x.numpy()])))
         np.testing.assert_allclose(found, model(x).detach().numpy(), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda q, k, v, b: attention(merged(q), merged(k), merged(v)).transpose(1, 2).reshape(-1, 24, 32),
-        lambda q, k, v, b: joined(attention(heads(q), heads(k)[:, :1], heads(v)[:, :1])),
-    ],
-    ids=["four dimensions", "windows that share keys"],
-)
-def test_what_is_fit_already_or_can_not_be_merged_is_the_same_object(form: Form) -> None:
-    program = export(Attention(form).eval(), random(4, 24, 32))
-    assert with_attention_of_rank_four(program) is program

@@ -12,6 +12,7 @@ from burnish.formats import inspect_model
 from burnish.recipe import Target
 from tests import models
 from tests.burnish.formats.archives import honest_bytes
+from workers.graphs.stored_layers import with_stored_layers
 from workers.programs import load_program, save_program
 from workers.steps.base import Made, StepContext
 from workers.steps.capture import Capture
@@ -43,7 +44,7 @@ def exported(module: nn.Module, path: Path, *inputs: torch.Tensor, shapes: objec
 def test_an_upload_becomes_the_canonical_program(name: str, tmp_path: Path) -> None:
     (tmp_path / "m.pt2").write_bytes(honest_bytes(name))
     made = captured(tmp_path / "m.pt2", tmp_path)
-    save_program(models.program(name), tmp_path / "direct.pt2")
+    save_program(with_stored_layers(models.program(name)), tmp_path / "direct.pt2")
     assert made.outputs["program"].read_bytes() == (tmp_path / "direct.pt2").read_bytes()
     inputs = models.example(name, 3)
     assert torch.equal(load_program(made.outputs["program"]).module()(*inputs), models.module(name)(*inputs))

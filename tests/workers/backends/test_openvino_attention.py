@@ -1,3 +1,5 @@
+"""Attention on OpenVINO: of every kind as in torch, and one kernel each."""
+
 from __future__ import annotations
 
 from collections import Counter
