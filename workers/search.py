@@ -1,7 +1,7 @@
 """The search of a goal without passes: which variants to try next, from what the ones before came to. Pure.
 
 Round 1 tries the program as it is and every rounding that suits the layers that take its time and the machine (by the
-profile), on every backend of the target; bfloat16 only on those that compute in it.
+profile), on every backend of the target; bfloat16, by itself or beside int8, only on those that compute in it.
 Each later round prunes a share of the channels, units and heads, recovers by distillation, and rounds as the best of
 round 1 did: first half of them, then more if that kept the quality and was faster, else less, halving the gap. Only
 backends that came close to the fastest are tried again.
@@ -110,7 +110,7 @@ def _can_gain(variant: Variant, backend: Backend) -> bool:
 
 
 def _is_half(settings: PassSettings) -> bool:
-    return isinstance(settings, Quantize) and settings.weights == "bfloat16"
+    return isinstance(settings, Quantize) and settings.half is not None
 
 
 def _roundings(shares: _Shares) -> Iterator[PassSettings]:
@@ -121,6 +121,8 @@ def _roundings(shares: _Shares) -> Iterator[PassSettings]:
         yield Quantize(weights="int8", activations="dynamic")
     if shares.convolutions + shares.products >= _WORTH_IT:
         yield Quantize(weights="int8", activations="int8")
+        if shares.bfloat16:
+            yield Quantize(weights="int8", activations="int8", rest="bfloat16")
     if shares.products >= _WORTH_IT and shares.product_weights >= _LOW_BIT_WEIGHTS:
         yield Quantize(weights="int4", rounding="gptq")
 

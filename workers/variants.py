@@ -49,5 +49,6 @@ def _label(settings: PassSettings) -> str:
         return f"prune{round(100 * settings.ratio)}"
     if isinstance(settings, Quantize):
         dynamic = settings.activations == "dynamic" and settings.weights == "int8"
-        return f"{settings.weights}-dynamic" if dynamic else settings.weights
+        beside = "dynamic" if dynamic else settings.rest
+        return settings.weights if beside == "float32" else f"{settings.weights}-{beside}"
     return settings.name

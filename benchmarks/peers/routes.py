@@ -125,6 +125,14 @@ OURS = (
         Quantize(weights="bfloat16"),
         backends=[name for name in AUTOMATIC_BACKENDS if name in BFLOAT16_BACKENDS],
     ),
+    *_own(
+        "burnish-int8-bfloat16",
+        "static int8 and bfloat16",
+        "int8",
+        Quantize(rest="bfloat16"),
+        _ALL - {"recurrent"},
+        [name for name in AUTOMATIC_BACKENDS if name in BFLOAT16_BACKENDS],
+    ),
     *_own("burnish-as-is", "as it is", "float", None),
 )
 """What the first round of a goal without passes races on a machine that computes in bfloat16, but for its four bits."""

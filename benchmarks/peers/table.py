@@ -18,9 +18,9 @@ _INTRODUCTION = """# Next to the peers' own routes
 Made by `python -m benchmarks.peers --table docs/peers.md`; `--help` says how. Every model is one exported program with
 its calibration data. Each peer gets both, by the route that its own documentation tells a user. This service gets them
 by the roundings that [the search](recipes.md) of a goal without passes begins with, on every automatic backend: int8
-with static and with dynamic activations, bfloat16 where a backend computes in it, and the model as it is. All
-contenders of a model are measured in one run of [the protocol](measuring.md), in turn, each in a process of its own, at
-batch 1.
+with static and with dynamic activations, bfloat16 by itself and beside int8 where a backend computes in it, and the
+model as it is. All contenders of a model are measured in one run of [the protocol](measuring.md), in turn, each in a
+process of its own, at batch 1.
 
 **Drop** is the original's quality on held-out data minus this one's, in points of a hundredth (top-1, or the cosine of
 the outputs where there are no classes), at batch 1. **× compiled** compares with `torch.compile` of the original in

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
 from burnish.passes.base import Need, PassSettings
 
-__all__ = ["BITS", "Activations", "LayerWeights", "Quantize", "Weights"]
+__all__ = ["BITS", "Activations", "Half", "LayerWeights", "Quantize", "Weights"]
 
 LayerWeights = Literal["float32", "int8", "int4", "int3", "int2", "fp8", "nf4"]
 Weights = Literal["int8", "int4", "int3", "int2", "fp8", "nf4", "bfloat16", "float16", "mixed"]
 Activations = Literal["int8", "dynamic", "float32", "bfloat16", "float16"]
+Half = Literal["bfloat16", "float16"]
 
 BITS: dict[str, int] = {
     "float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "fp8": 8, "nf4": 4, "int4": 4, "int3": 3, "int2": 2,
@@ -48,6 +49,8 @@ class Quantize(PassSettings):
     """What layers compute with. `int8`: one range per tensor, from the calibration data (weights `int8` alone);
     `dynamic`: int8 with a range per row, found when the model runs; `float32`: as before; `bfloat16` and `float16` go
     with the same weights. Left out: `int8` for int8, `dynamic` for fewer bits, `float32` for fp8 and nf4."""
+    rest: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What computes everything beside the layers of static int8: attention, sums, layers that are left alone."""
     group: Annotated[int, Field(ge=16, le=65536)] | None = None
     """Neighbours in a row that share a scale, a power of two; more than a row is the row. Left out: the row for int8,
     64 for fewer bits."""
@@ -102,6 +105,12 @@ class Quantize(PassSettings):
         """True if activations have ranges fixed beforehand."""
         return self.activations == "int8"
 
+    @property
+    def half(self) -> Half | None:
+        """The half precision that the program computes in, wholly or beside int8; `None`: in none."""
+        asked = self.rest if self.weights not in _HALVES else self.weights
+        return None if asked == "float32" else cast(Half, asked)
+
     def group_of(self, bits: int) -> int | None:
         """Columns that share a scale, for weights of that many bits; `None`: the whole row."""
         return self.group if self.group is not None else None if bits == 8 else 64
@@ -136,6 +145,11 @@ def _refusals(asked: Quantize) -> list[tuple[bool, str]]:
             (activations in _HALVES or half) and activations != weights,
             f"Half precision is for weights and activations alike. Use `activations: {_ACTIVATIONS[weights]}` for "
             f"{weights} weights.",
+        ),
+        (
+            asked.rest != "float32" and not asked.is_static,
+            f"`rest` is what computes beside static int8, and activations {activations} have nothing beside them. "
+            f"Leave it out, or use `activations: int8`; `weights: {asked.rest}` changes the whole program.",
         ),
         (
             asked.group is not None and asked.group & (asked.group - 1) != 0,

@@ -47,6 +47,7 @@ def test_every_route_has_a_name_of_its_own_and_ours_are_what_a_search_begins_wit
         *(f"burnish@{name}" for name in backends),
         *(f"burnish-dynamic@{name}" for name in backends),
         *(f"burnish-bfloat16@{name}" for name in ("inductor", "openvino")),
+        *(f"burnish-int8-bfloat16@{name}" for name in ("inductor", "openvino")),
         *(f"burnish-as-is@{name}" for name in backends),
     ]
 
@@ -54,9 +55,9 @@ def test_every_route_has_a_name_of_its_own_and_ours_are_what_a_search_begins_wit
 @pytest.mark.parametrize(
     ("kind", "roundings"),
     [
-        ("convolutional", {"burnish", "burnish-bfloat16", "burnish-as-is"}),
+        ("convolutional", {"burnish", "burnish-bfloat16", "burnish-int8-bfloat16", "burnish-as-is"}),
         ("recurrent", {"burnish-dynamic", "burnish-bfloat16", "burnish-as-is"}),
-        ("attention", {"burnish", "burnish-dynamic", "burnish-bfloat16", "burnish-as-is"}),
+        ("attention", {"burnish", "burnish-dynamic", "burnish-bfloat16", "burnish-int8-bfloat16", "burnish-as-is"}),
     ],
 )
 def test_a_model_is_rounded_in_every_way_that_has_kernels_for_its_kind(kind: Kind, roundings: set[str]) -> None:

@@ -69,7 +69,7 @@ class OnnxRuntime(BackendRunner):
         program, ways = lower_low_bit(program, target.batch, next(batches(example, program)))
         exported = _export(program)
         name_ends(exported.model, input_names(program), output_names(program))
-        halves = widen_bfloat16(exported.model)
+        bfloat16 = widen_bfloat16(exported.model)
         model = exported.model_proto
         drop_keepers(model)
         expand_recurrences(model)
@@ -84,9 +84,9 @@ class OnnxRuntime(BackendRunner):
         quantized = sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
         notes = [f"ONNX opset {OPSET}, {len(model.graph.node)} nodes."]
         notes += ways.notes
-        half = "bfloat16" if halves else "float16" if _has_float16(program) else None
+        half = "bfloat16" if bfloat16 else "float16" if _has_float16(program) else None
         if half is not None:
-            notes.append(f"{half} weights are stored as such and computed with in float32, no faster than those.")
+            notes.append(f"{half} is stored as such and computed with in float32, no faster than that.")
         if count:
             notes.append(f"{quantized} tensors are quantized to int8, {count} biases to int32.")
         return Lowered(path, tuple(notes))

@@ -77,14 +77,14 @@ class OpenVino(BackendRunner):
         program, rounding = drop_dynamic_rounding(program)
         exported = _export(program)
         weights = take_weights(exported.model)
-        halves = widen_bfloat16(exported.model)
+        half = widen_bfloat16(exported.model)
         with tempfile.TemporaryDirectory(dir=folder, prefix="openvino-") as scratch:
             model = _read(exported, Path(scratch))
             put_weights(model, weights)
             _name_operations(model)
             path = folder / self.filename
-            _write(model, _config(target, rounding, halves > 0), Path(scratch), path)
-        return Lowered(path, tuple(_notes(model, [weight.bits for weight in weights.values()], rounding, halves)))
+            _write(model, _config(target, rounding, half), Path(scratch), path)
+        return Lowered(path, tuple(_notes(model, [weight.bits for weight in weights.values()], rounding, half)))
 
     def usage(self, inputs: Sequence[str]) -> str:
         return (
@@ -154,7 +154,7 @@ def _write(model: openvino.Model, config: dict[str, Any], scratch: Path, path: P
                     member.write(part)
 
 
-def _notes(model: openvino.Model, bits: Sequence[int], rounding: DynamicRounding, halves: int) -> list[str]:
+def _notes(model: openvino.Model, bits: Sequence[int], rounding: DynamicRounding, half: bool) -> list[str]:
     operations = model.get_ordered_ops()
     notes = [f"OpenVINO IR, {len(operations)} operations."]
     if quantized := sum(operation.get_type_name() == "FakeQuantize" for operation in operations):
@@ -166,7 +166,7 @@ def _notes(model: openvino.Model, bits: Sequence[int], rounding: DynamicRounding
         notes.append(f"Matrix products round their input to int8 in groups of {rounding.group}.")
     elif rounding.layers:
         notes.append("Inputs are not rounded to int8: OpenVINO does that for all low-bit layers or for none.")
-    if halves:
+    if half:
         notes.append("bfloat16 where the processor has it, else float32.")
     return notes
 

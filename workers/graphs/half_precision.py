@@ -50,7 +50,9 @@ def make_half(module: GraphModule, dtype: torch.dtype, keep: Collection[Node] = 
        input and no weight (positions, say) stays float32 until it meets them.
     3. The operators in `FLOAT32`, the calls in `keep` and those that give complex numbers read float32, cast for them,
        and their result is cast back.
-    4. Constants are stored in the type in which they are read; the weights of recurrent layers are stored in `dtype`
+    4. So do quantizing and dequantizing, what computes between the two, and what reads a dequantized tensor: the forms
+       of int8 kernels.
+    5. Constants are stored in the type in which they are read; the weights of recurrent layers are stored in `dtype`
        and read as float32.
 
     Casts are explicit, because torch's autocast does not survive Inductor's ahead-of-time compiler.
@@ -93,14 +95,14 @@ class _Rewriting:
             return
         complex_ = any(value.is_complex() for value in _tensors(node))
         floats = any(value.is_floating_point() for value in _tensors(node))
-        if not floats and not complex_:
+        if not floats and not complex_ and not _is_form(node):
             return  # a size, a comparison, an index: it may read either type
         if floats:
             self.halved.add(node)
         if node.target is operator.getitem:
             node.meta["val"] = inputs[0].meta["val"][node.args[1]]
             return
-        single = name in FLOAT32 or node in self.keep or complex_
+        single = name in FLOAT32 or node in self.keep or complex_ or _is_int8(node)
         dtype = torch.float32 if single else self.dtype
         node.args, node.kwargs = map_arg(
             (node.args, node.kwargs), lambda each: self._read(each, dtype, name in RECURRENT)
@@ -156,6 +158,16 @@ class _Rewriting:
         """What stands in the place of a value of the graph, once it is computed in half precision."""
         single = isinstance(value, torch.Tensor) and value.dtype is torch.float32
         return value.new_empty(value.shape, dtype=self.dtype) if single else value
+
+
+def _is_int8(node: Node) -> bool:
+    """Rule 4."""
+    around = [node, *node.all_input_nodes]
+    return any(_is_form(each) for each in around) or (bool(node.users) and all(map(_is_form, node.users)))
+
+
+def _is_form(node: Node) -> bool:
+    return getattr(node.target, "namespace", None) == "quantized_decomposed"
 
 
 def _tensors(node: Node) -> list[torch.Tensor]:

@@ -8,16 +8,16 @@ import onnx_ir as ir
 __all__ = ["widen_bfloat16"]
 
 
-def widen_bfloat16(model: ir.Model) -> int:
-    """Lets the model compute in float32 what it computes in bfloat16, in place; returns how many weights it has.
+def widen_bfloat16(model: ir.Model) -> bool:
+    """Lets the model compute in float32 what it computes in bfloat16, in place; returns whether there was any.
 
     Weights stay bfloat16 and are widened where they are read, which loses nothing. The rounding of activations goes:
     a runtime that is told to compute in bfloat16 does its own.
     """
-    count = 0
+    found = False
     for value in list(model.graph.initializers.values()):
         if value.dtype is ir.DataType.BFLOAT16:
-            count += 1
+            found = True
             _widen(model, value)
     for node in model.graph:
         target = node.attributes.get("to") if node.op_type == "Cast" else None
@@ -29,8 +29,9 @@ def widen_bfloat16(model: ir.Model) -> int:
                 node.attributes[name] = ir.AttrTensor(name, ir.tensor(wide))
         for output in node.outputs:
             if output.dtype is ir.DataType.BFLOAT16:
+                found = True
                 output.dtype = ir.DataType.FLOAT
-    return count
+    return found
 
 
 def _widen(model: ir.Model, value: ir.Value) -> None:

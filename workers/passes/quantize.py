@@ -30,13 +30,14 @@ _HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 class QuantizePass(Pass[Quantize]):
     """Fewer bits for weights, and for what layers compute with.
 
-    1. Half precision changes the whole program (`quantize_half.py`), and is all there is to do then.
+    1. Half precision weights change the whole program (`quantize_half.py`), and that is all there is to do then.
     2. Else each layer gets the kind of weights that the settings name for it; `mixed` weights are chosen by the profile
        (`mixed_bits.py`). A layer that can't have its kind is left alone.
     3. Layers of static int8 are treated first (`quantize_static.py`), over the whole program, for the backends' int8
        kernels pass tensors on to each other.
     4. Then the weights of all others are rounded, layer by layer (`quantize_weights.py`).
-    5. On a machine whose int8 kernels saturate, int8 weights get 7 bits (`workers/isa.py`).
+    5. `rest` in half precision changes what is beside the layers of static int8, as rule 1 does.
+    6. On a machine whose int8 kernels saturate, int8 weights get 7 bits (`workers/isa.py`).
 
     Jacob et al., 2018: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference.
     Krishnamoorthi, 2018: Quantizing deep convolutional networks for efficient inference.
@@ -45,7 +46,7 @@ class QuantizePass(Pass[Quantize]):
     settings = Quantize
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchao")
     depends_on_isa: ClassVar[bool] = True
-    """By rule 5: the ISA is part of the cache key."""
+    """By rule 6: the ISA is part of the cache key."""
 
     def requires(self, program: ExportedProgram, settings: Quantize) -> Sequence[str]:
         module = program.module(check_guards=False)
@@ -55,7 +56,7 @@ class QuantizePass(Pass[Quantize]):
         if settings.weights in _HALVES:
             return half_reasons(module, settings)
         if any(_reason(layer, settings) is None for layer in find_layers(module)):
-            return []
+            return half_reasons(module, settings) if settings.half else []
         if settings.is_static:
             return [
                 "The model has no layer that int8 speeds up: a one- or two-dimensional convolution or a linear layer, "
@@ -91,7 +92,7 @@ class QuantizePass(Pass[Quantize]):
 def _in_stages(
     program: ExportedProgram, layers: Sequence[Layer], settings: Quantize, context: PassContext
 ) -> tuple[ExportedProgram, dict[str, LayerTreatment], dict[str, str]]:
-    """Rules 2 to 5: the program, the treated layers, and why others were left alone."""
+    """Rules 2 to 6: the program, the treated layers, and why others were left alone."""
     found = {layer.name: _reason(layer, settings) for layer in layers}
     reasons = {name: reason for name, reason in found.items() if reason is not None}
     chosen = [layer for layer in layers if layer.name not in reasons]
@@ -106,6 +107,10 @@ def _in_stages(
     if rest := {name: kind for name, kind in kinds.items() if name not in static}:
         made, more = quantize_weights(made, rest, settings, context, narrow)
         treated |= more
+    if settings.half:
+        made, more, kept = quantize_half(made, settings, context, done=treated)
+        treated |= more
+        reasons |= kept
     return made, _explained(treated, choices), reasons
 
 

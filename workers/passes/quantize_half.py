@@ -1,14 +1,16 @@
-"""Half precision: the whole program in bfloat16 or float16 between its float32 inputs and outputs."""
+"""Half precision: the program in bfloat16 or float16 between its float32 inputs and outputs, and beside int8 layers."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from burnish.errors import InternalError
 from burnish.passes import Quantize
 from burnish.results import LayerTreatment
 from workers.graphs.folded_norms import fold_batch_norms
@@ -29,10 +31,13 @@ _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 def half_reasons(module: GraphModule, settings: Quantize) -> list[str]:
     """Why a program can't be converted at all."""
     if has_submodules(module):
+        cure = "Leave `rest` out." if settings.is_static else "Use integer weights."
         return [
             f"The program has parts with graphs of their own (`cond`, `while_loop`, `torch.autocast`), which are not "
-            f"converted to {settings.weights}. Use integer weights."
+            f"converted to {settings.half}. {cure}"
         ]
+    if settings.is_static:
+        return []
     layers = find_layers(module)
     if not any(float32_weights(module, layer) and _kept(module, layer, settings) is None for layer in layers):
         return [
@@ -43,9 +48,12 @@ def half_reasons(module: GraphModule, settings: Quantize) -> list[str]:
 
 
 def quantize_half(
-    program: ExportedProgram, settings: Quantize, context: PassContext
+    program: ExportedProgram, settings: Quantize, context: PassContext, done: Collection[str] = ()
 ) -> tuple[ExportedProgram, dict[str, LayerTreatment], dict[str, str]]:
-    """Treats the whole program.
+    """Treats the whole program, but for what computes in int8.
+
+    Args:
+        done: names of the layers that do.
 
     Returns:
         the program, the treated layers, and why others were left alone.
@@ -54,7 +62,8 @@ def quantize_half(
     module = copy.deepcopy(program.module(check_guards=False))
     assert isinstance(module, GraphModule)
     fold_batch_norms(module)
-    layers, dtype = find_layers(module), _TYPES[settings.weights]
+    dtype = _dtype(settings)
+    layers = [layer for layer in find_layers(module) if layer.name not in done]
     reasons = {layer.name: why for layer in layers if (why := _kept(module, layer, settings)) is not None}
     planned = {layer.name: _treatment(module, layer, settings) for layer in layers if layer.name not in reasons}
     before = {layer.name for layer in layers if _computes_in(layer, dtype)}
@@ -88,10 +97,19 @@ def _kept(module: GraphModule, layer: Layer, settings: Quantize) -> str | None:
     """Why a layer is kept in float32; `None` if it is not."""
     if named_kind(layer, settings) == "float32":
         return "the settings leave it alone"
-    most = torch.finfo(_TYPES[settings.weights]).max
+    most = torch.finfo(_dtype(settings)).max
     if any(float(stored_tensor(module, node).detach().abs().max()) > most for node in float32_weights(module, layer)):
-        return f"a weight is beyond {most:g}, the greatest number of {settings.weights}"
+        return f"a weight is beyond {most:g}, the greatest number of {settings.half}"
     return None
+
+
+def _dtype(settings: Quantize) -> torch.dtype:
+    if settings.half is None:
+        raise InternalError(
+            "`quantize` was to convert to half precision and was not told to which.",
+            cure="Report it with the recipe that led here.",
+        )
+    return _TYPES[settings.half]
 
 
 def _computes_in(layer: Layer, dtype: torch.dtype) -> bool:
@@ -113,17 +131,17 @@ def _why_left(layer: Layer, planned: LayerTreatment, halved: bool, was_half: boo
 
 
 def _treatment(module: GraphModule, layer: Layer, settings: Quantize) -> LayerTreatment:
-    dtype = _TYPES[settings.weights]
+    dtype, half = _dtype(settings), str(settings.half)
     weights = [stored_tensor(module, node).detach() for node in float32_weights(module, layer)]
     if not weights:
-        reason = f"arithmetic in {settings.weights}; {layer.reason}"
-        return LayerTreatment(layer=layer.name, treatment=settings.weights, reason=reason)
-    how = f"weights and arithmetic in {settings.weights}"
+        reason = f"arithmetic in {half}; {layer.reason}"
+        return LayerTreatment(layer=layer.name, treatment=half, reason=reason)
+    how = f"weights and arithmetic in {half}"
     if layer.kind == "recurrent":
-        how = f"weights stored in {settings.weights}; it computes in float32, since few backends run it otherwise"
+        how = f"weights stored in {half}; it computes in float32, since few backends run it otherwise"
     return LayerTreatment(
         layer=layer.name,
-        treatment=settings.weights,
+        treatment=half,
         reason=how,
         bytes_before=sum(weight.numel() * weight.element_size() for weight in weights),
         bytes_after=sum(2 * weight.numel() for weight in weights),

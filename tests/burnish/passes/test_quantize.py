@@ -88,6 +88,9 @@ REFUSED = {
     "a budget without a choice": ({"weights": "int4", "average_bits": 4}, "use `weights: mixed`"),
     "two budgets": ({"weights": "mixed", "average_bits": 4, "least_db": 20}, "Leave one of them out"),
     "integers in a half program": ({"weights": "float16", "layers": {"head": "int8"}}, "Use integer weights"),
+    "half precision beside dynamic int8": ({"activations": "dynamic", "rest": "bfloat16"}, "use `activations: int8`"),
+    "half precision beside few bits": ({"weights": "int4", "rest": "float16"}, "`weights: float16` changes the whole"),
+    "half precision beside itself": ({"weights": "bfloat16", "rest": "bfloat16"}, "Leave it out"),
     "an unknown layer kind": ({"layers": {"head": "mixed"}}, "Input should be"),
 }
 
@@ -97,6 +100,19 @@ def test_what_makes_no_sense_is_refused_with_its_cure(name: str) -> None:
     settings, cure = REFUSED[name]
     with pytest.raises(ValidationError, match=cure):
         Quantize.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "half"),
+    [
+        ({}, None),
+        ({"weights": "int4"}, None),
+        ({"weights": "float16"}, "float16"),
+        ({"rest": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_a_program_is_half_wholly_or_beside_int8(settings: dict[str, Any], half: str | None) -> None:
+    assert Quantize.model_validate(settings).half == half
 
 
 def test_rounding_is_for_the_layers_of_few_bits_in_a_static_program_too() -> None:

@@ -204,7 +204,7 @@ def test_half_precision_is_stored_and_computed_in_float(kind: Precision, from_ze
     program = reexport(module, base, [tokens()])
     path, notes = lowered(program, tmp_path, tokens())
     check(program, path, tokens(), kind)
-    assert f"{kind} weights are stored as such and computed with in float32" in notes
+    assert f"{kind} is stored as such and computed with in float32" in notes
 
 
 def test_the_same_program_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -83,30 +83,33 @@ def contenders(every: dict[str, Step], measure: str = "measure") -> set[str]:
 
 def test_bfloat16_is_tried_where_the_machine_multiplies_it_on_backends_that_compute_in_it() -> None:
     world: World = lambda variant, backend: (1.0, 0.0)  # noqa: E731
-    found = {name for name in contenders(play(world, CONV, bfloat16=True)) if name.startswith("bfloat16")}
-    assert found == {"bfloat16@inductor", "bfloat16@openvino"}
-    assert not [name for name in contenders(play(world, CONV)) if name.startswith("bfloat16")]
+    found = {name for name in contenders(play(world, CONV, bfloat16=True)) if "bfloat16" in name}
+    assert found == {
+        f"{variant}@{backend}" for variant in ("bfloat16", "int8-bfloat16") for backend in ("inductor", "openvino")
+    }
+    assert not [name for name in contenders(play(world, CONV)) if "bfloat16" in name]
     assert not [name for name in contenders(play(world, {"embedding": 1}, bfloat16=True)) if "bfloat16" in name]
     only = play(world, CONV, bfloat16=True, target={"backend": "onnxruntime"})
     assert contenders(only) == {"as-is@onnxruntime", "int8@onnxruntime"}
-    assert not [name for name in only if name.startswith("bfloat16/")]
+    assert not [name for name in only if "bfloat16" in name]
 
 
-def test_where_bfloat16_is_the_fastest_pruning_goes_on_with_it_on_backends_that_compute_in_it() -> None:
+@pytest.mark.parametrize("kind", ["bfloat16", "int8-bfloat16"])
+def test_where_bfloat16_is_the_fastest_pruning_goes_on_with_it_on_backends_that_compute_in_it(kind: str) -> None:
     def world(variant: str, backend: str) -> tuple[float, float]:
-        return (2.1 if "bfloat16" in variant else 2.0) / (1.0 - _ratio(variant)), 0.0
+        return (2.1 if variant.rpartition("+")[2] == kind else 1.9) / (1.0 - _ratio(variant)), 0.0
 
     every = play(world, CONV, bfloat16=True)
     assert contenders(every, "measure-2") == {
-        "prune50+distill+bfloat16@inductor", "prune50+distill+bfloat16@openvino", "bfloat16@openvino",
+        f"prune50+distill+{kind}@inductor", f"prune50+distill+{kind}@openvino", f"{kind}@openvino",
     }  # fmt: skip
 
 
 def test_bfloat16_that_loses_too_much_is_not_distilled() -> None:
-    speeds = {"bfloat16": (4.0, 0.2), "int8": (3.0, 0.2)}
+    speeds = {"bfloat16": (4.0, 0.2), "int8-bfloat16": (5.0, 0.2), "int8": (3.0, 0.2)}
     every = play(lambda variant, backend: speeds.get(variant, (1.0, 0.0)), CONV, bfloat16=True)
     assert "int8+distill/distill" in every
-    assert "bfloat16+distill/distill" not in every
+    assert not [name for name in every if "bfloat16+distill" in name]
 
 
 def test_pruning_grows_while_it_is_faster_and_good_enough() -> None:
