@@ -1,7 +1,8 @@
-"""Programs without the regions that `torch.export` makes of settings which mean nothing to inference."""
+"""Programs without the regions and calls that mean nothing to inference."""
 
 from __future__ import annotations
 
+import torch
 from torch._higher_order_ops.wrap import wrap_with_autocast, wrap_with_set_grad_enabled
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
@@ -17,15 +18,17 @@ __all__ = ["inlined"]
 
 
 def inlined(program: ExportedProgram) -> ExportedProgram:
-    """`program` itself if it has no such region, else one that has their calls in its own graph, where passes see them.
+    """`program` itself if it has nothing of the kind, else one without `detach_`, and with the calls of regions in its
+    own graph, where passes see them.
 
     A region stands for a `with` block in the model's code: `torch.no_grad()`, `torch.enable_grad()`, and
     `torch.autocast(…, enabled=False)`, which guards float32 where the model is trained in half precision. A region that
-    switches autocast on changes results and stays.
+    switches autocast on changes results and stays. `detach_` stands behind each `torch.tensor(…)` in a `forward`, and
+    can't be traced a second time where what it detaches has become a view.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
-    count = 0
+    count = _drop_detaching(module)
     while regions := [node for node in module.graph.nodes if _is_idle(node)]:  # a region may hold others
         for node in regions:
             _inline(module, node)
@@ -36,6 +39,15 @@ def inlined(program: ExportedProgram) -> ExportedProgram:
         return reexport(module, program, tracing_inputs(program))
     except UnsupportedModel:  # torch 2.13 can't trace one autocast within another a second time
         return program
+
+
+def _drop_detaching(module: GraphModule) -> int:
+    """Erases what takes gradients off in place; returns how many calls there were."""
+    found = [node for node in module.graph.nodes if node.target is torch.ops.aten.detach_.default]
+    for node in found:
+        node.replace_all_uses_with(node.all_input_nodes[0])
+        module.graph.erase_node(node)
+    return len(found)
 
 
 def _is_idle(node: Node) -> bool:

@@ -11,6 +11,7 @@ from torch._ops import HigherOrderOperator
 from torch.export import ExportedProgram
 
 from tests.models import MAX_BATCH
+from tests.workers.passes.coupled_nets import prune
 from tests.workers.passes.quantized_kinds import OWN_WEIGHTS
 from tests.workers.quantized import THIRD_PARTY, export, quantize, random, sqnr
 from workers.graphs.inlined import inlined
@@ -84,3 +85,28 @@ def test_what_torch_can_not_trace_again_stays_as_it_is() -> None:
 def test_a_program_without_regions_is_the_same_object() -> None:
     program = export(nn.Linear(32, 5).eval(), random(4, 32))
     assert inlined(program) is program
+
+
+class Scaled(nn.Module):
+    """A tensor made in `forward`, which torch exports as a constant that is detached in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 32), nn.Linear(32, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = torch.sqrt(torch.tensor(self.up.out_features, dtype=torch.float32))
+        return self.down(torch.relu(self.up(x)) / scale)  # type: ignore[no-any-return]
+
+
+def test_a_tensor_made_on_the_way_is_not_detached_and_pruning_goes_on() -> None:
+    made = Scaled().eval()
+    exported = export(made, random(4, 8))
+    program = inlined(exported)
+    assert (detached(exported), detached(program)) == (1, 0)
+    assert torch.equal(program.module()(random(3, 8)), made(random(3, 8)))
+    assert prune(program, ratio=0.5).changed
+
+
+def detached(program: ExportedProgram) -> int:
+    return sum(node.target is torch.ops.aten.detach_.default for node in program.graph.nodes)
