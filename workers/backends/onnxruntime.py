@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torchao.quantization.pt2e  # noqa: F401  # registers the ops of quantized programs
@@ -13,7 +13,6 @@ from torch.export import ExportedProgram
 from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
-from workers.graphs.onnx_attention import attention
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_bias import quantize_biases
 from workers.graphs.onnx_ends import name_ends
@@ -24,6 +23,7 @@ from workers.graphs.onnx_scales import unify_scales
 from workers.graphs.onnx_scan import expand_recurrences
 from workers.graphs.onnx_sharing import drop_unread_constants, share_constants
 from workers.graphs.onnx_sites import drop_keepers
+from workers.graphs.onnx_translation import TRANSLATION
 from workers.passes.base import Samples
 from workers.passes.calibration import batches
 from workers.programs import input_names, output_names
@@ -34,10 +34,6 @@ OPSET = 18
 """What torch's exporter writes without a conversion; every ONNX Runtime since 1.14 reads it."""
 FILE_LIMIT = 2**31 - 2**20
 """Bytes of weights that fit one file: protobuf's 2 GiB, less a margin for the graph."""
-_TRANSLATION: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.ops.aten.scaled_dot_product_attention.default: attention
-}
-"""Operators that are exported otherwise than torch's exporter would."""
 
 
 class OnnxRuntime(BackendRunner):
@@ -103,7 +99,7 @@ class OnnxRuntime(BackendRunner):
 def _export(program: ExportedProgram) -> torch.onnx.ONNXProgram:
     try:
         exported = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, verbose=False, custom_translation_table=_TRANSLATION
+            program, dynamo=True, opset_version=OPSET, verbose=False, custom_translation_table=dict(TRANSLATION)
         )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedModel(

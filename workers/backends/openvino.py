@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,9 +19,9 @@ from burnish.errors import UnsupportedModel
 from burnish.recipe import Backend, Target
 from workers.backends.base import BackendRunner, Lowered
 from workers.graphs.dynamic_rounding import DynamicRounding, drop_dynamic_rounding
-from workers.graphs.onnx_attention import attention
 from workers.graphs.onnx_bfloat16 import widen_bfloat16
 from workers.graphs.onnx_obstacles import onnx_obstacles
+from workers.graphs.onnx_translation import TRANSLATION
 from workers.passes.base import Samples
 
 # OpenVINO's model converter, which is not used here, reports its use over the network where this package is found.
@@ -35,11 +35,6 @@ __all__ = ["OpenVino"]
 
 OPSET = 18
 """What torch's exporter writes without a conversion."""
-_TRANSLATION: dict[Callable[..., Any], Callable[..., Any]] = {
-    **translation(),
-    torch.ops.aten.scaled_dot_product_attention.default: attention,
-}
-"""Operators that are exported otherwise than torch's exporter would."""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 """Date of the members of the archive: the least that a ZIP file can say."""
 
@@ -100,7 +95,11 @@ class OpenVino(BackendRunner):
 def _export(program: ExportedProgram) -> torch.onnx.ONNXProgram:
     try:
         exported = torch.onnx.export(
-            program, dynamo=True, opset_version=OPSET, verbose=False, custom_translation_table=_TRANSLATION
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            custom_translation_table={**TRANSLATION, **translation()},
         )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedModel(
