@@ -33,6 +33,7 @@ def attention(
 
     1. Keys come before their query or with it if `is_causal`: no row of that mask is empty.
     2. A row of a mask that is given may be, such as that of a sample of padding alone: it gives 0, as in torch.
+       Its softmax is finite and its outcome multiplied by 0: OpenVINO 2026.4 can't compile a choice between it and 0.
     3. Heads that share a key read it from copies.
 
     Args:
@@ -47,15 +48,16 @@ def attention(
         scores = op.Add(scores, _future(query, key))
     if attn_mask is None:
         return op.MatMul(op.Softmax(scores, axis=-1), value)
-    zero = _number(0.0, query)
+    least = _number(query.dtype.min, query)
     if attn_mask.dtype is ir.DataType.BOOL:
         visible = attn_mask
-        attn_mask = op.Where(visible, zero, _number(query.dtype.min, query))
+        attn_mask = op.Where(visible, _number(0.0, query), least)
     else:
         visible = op.Greater(attn_mask, _number(-math.inf, attn_mask))
+        attn_mask = op.Max(attn_mask, least)
     found = op.MatMul(op.Softmax(op.Add(scores, attn_mask), axis=-1), value)
     seeing = op.ReduceMax(op.Cast(visible, to=ir.DataType.FLOAT), op.Constant(value_ints=[-1]), keepdims=1)
-    return op.Where(op.Cast(seeing, to=ir.DataType.BOOL), found, zero)  # rule 2
+    return op.Mul(found, op.CastLike(seeing, found))  # rule 2
 
 
 def _for_each_head(shared: Any, heads: int) -> Any:

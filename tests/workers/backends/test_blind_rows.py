@@ -22,14 +22,22 @@ LOADERS = {OnnxRuntime: load_onnxruntime.load, OpenVino: load_openvino.load}
 
 
 class Padded(nn.Module):
-    """Two layers of attention of 4 heads over 6 tokens; a token whose features are all zero is padding."""
+    """Two layers of attention of 4 heads over 6 tokens; a token whose features are all zero is padding.
 
-    def __init__(self, added: bool) -> None:
+    Args:
+        added: the mask is added, -∞ where a token is hidden; else it is true where one is seen.
+        near: a token sees those before and behind it alone, so that each row has a mask of its own.
+    """
+
+    def __init__(self, added: bool, near: bool) -> None:
         super().__init__()
-        self.added, self.head = added, nn.Linear(8, 3)
+        self.added, self.near, self.head = added, near, nn.Linear(8, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         there = (x != 0).any(-1)[:, None, None]
+        if self.near:
+            places = torch.arange(6)
+            there = there & ((places - places[:, None]).abs() < 2)
         mask = torch.zeros(1, 1, 1, 6).masked_fill(~there, -torch.inf) if self.added else there
         heads = x.unflatten(-1, (4, 2)).transpose(1, 2)
         for _ in range(2):
@@ -45,12 +53,13 @@ def padded(batch: int) -> torch.Tensor:
 
 
 @pytest.mark.usefixtures("loading_here")
+@pytest.mark.parametrize("near", [False, True], ids=["every token", "near tokens"])
 @pytest.mark.parametrize("added", [False, True], ids=["booleans", "minus infinity"])
 @pytest.mark.parametrize("backend", LOADERS, ids=lambda backend: backend.name)
 def test_a_sample_of_padding_alone_gives_what_it_gives_in_torch(
-    backend: type[BackendRunner], added: bool, tmp_path: Path
+    backend: type[BackendRunner], added: bool, near: bool, tmp_path: Path
 ) -> None:
-    program = export(Padded(added), padded(4))
+    program = export(Padded(added, near), padded(4))
     lowered = backend().lower(program, Target(), calibration(padded(4)), tmp_path)
     runner = LOADERS[backend](str(lowered.path), threads=1)
     for batch in (1, 3):

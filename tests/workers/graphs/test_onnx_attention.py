@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -73,3 +74,12 @@ def test_it_is_lowered_as_torch_computes_it(form: str, tmp_path: Path) -> None:
         x = random(batch, 24, 32)
         (found,) = runner.arrays(runner.run(runner.prepare([x.numpy()])))
         np.testing.assert_allclose(found, model(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_see_nothing_become_zero_by_a_product_not_by_a_choice(tmp_path: Path) -> None:
+    """OpenVINO 2026.4 could not compile ModernBERT with a choice there."""
+    program = export(Attention(FORMS["four dimensions with a bias"]).eval(), random(4, 24, 32))
+    lowered = OnnxRuntime().lower(program, Target(), calibration(random(4, 24, 32)), tmp_path)
+    operators = {node.op_type for node in onnx.load(lowered.path).graph.node}
+    assert "Softmax" in operators
+    assert not operators & {"Where", "IsNaN"}
