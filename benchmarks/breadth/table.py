@@ -52,8 +52,9 @@ def _counted(exports: Mapping[str, Mapping[str, Any]], have: Have) -> str:
     batches = Counter(found.get("batch", "not") for found in exports.values())
     states = Counter(state(record) for record in have.values())
     return (
-        f"Architectures: {len(exports)}, of which {batches['dynamic']} were exported with a dynamic batch as asked, "
-        f"{batches['inferred']} within bounds that torch inferred, {batches['static']} for one batch size, and "
+        f"Architectures run so far: {len(exports)} of {len(ARCHITECTURES)}, of which {batches['dynamic']} were "
+        f"exported with a dynamic batch as asked, {batches['inferred']} within bounds that torch inferred, "
+        f"{batches['static']} for one batch size, and "
         f"{batches['not']} were not. Cells run: {len(have)}, of which {states['works']} work, "
         f"{states['nothing to do']} find nothing to do, {states['refused']} are refused with a reason, "
         f"{states['rejected']} are rejected by verification and {states['failed']} fail.\n"

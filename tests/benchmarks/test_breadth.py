@@ -49,7 +49,10 @@ def test_the_page_counts_what_works_and_lists_what_does_not(tmp_path: Path) -> N
     records.write("good", "int2", _record("works"))
     records.write("bound", "int2", _record("refused", reason="no layer can be rounded"))
     page = document(records, nets)
-    assert "Architectures: 3, of which 1 were exported with a dynamic batch as asked" in page
+    assert (
+        f"Architectures run so far: 3 of {len(ARCHITECTURES)}, of which 1 were exported with a dynamic batch as asked"
+        in page
+    )
     assert "Cells run: 2, of which 1 work" in page
     assert "- stuck (not exported): torch.export can't export it &lt;here>" in page
     assert "| good | 3/4 |" in page
