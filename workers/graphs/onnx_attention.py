@@ -33,7 +33,8 @@ def attention(
 
     1. Keys come before their query or with it if `is_causal`: no row of that mask is empty.
     2. A row of a mask that is given may be, such as that of a sample of padding alone: it gives 0, as in torch.
-       Its softmax is finite and its outcome multiplied by 0: OpenVINO 2026.4 can't compile a choice between it and 0.
+       Its scores are finite (half of the least number, so that adding one does not make it -∞, not in float16 either)
+       and its outcome is multiplied by 0: OpenVINO 2026.4 can't compile a choice between it and 0.
     3. Heads that share a key read it from copies.
 
     Args:
@@ -48,7 +49,7 @@ def attention(
         scores = op.Add(scores, _future(query, key))
     if attn_mask is None:
         return op.MatMul(op.Softmax(scores, axis=-1), value)
-    least = _number(query.dtype.min, query)
+    least = _number(query.dtype.min / 2, query)
     if attn_mask.dtype is ir.DataType.BOOL:
         visible = attn_mask
         attn_mask = op.Where(visible, _number(0.0, query), least)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -67,3 +68,27 @@ def test_a_sample_of_padding_alone_gives_what_it_gives_in_torch(
         torch.testing.assert_close(
             torch.from_numpy(given.copy()), program.module()(padded(batch)), rtol=1e-4, atol=1e-5
         )
+
+
+class FarApart(nn.Module):
+    """Scores of -128 under a mask that hides every key, in float16, whose least number is -65504."""
+
+    def __init__(self, added: bool) -> None:
+        super().__init__()
+        self.added = added
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        there = (x != 4)[:, None, :, 0]
+        mask = torch.zeros(1, 1, 6).masked_fill(~there, -torch.inf).half() if self.added else there
+        x = x.half()
+        return scaled_dot_product_attention(x, -x, x, mask).float()
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["booleans", "minus infinity"])
+def test_a_blind_row_in_float16_is_a_number(added: bool, tmp_path: Path) -> None:
+    """By the reference of the ONNX standard, which computes in float16 what runtimes here widen."""
+    x = torch.full((3, 6, 64), 4.0)
+    lowered = OnnxRuntime().lower(export(FarApart(added), x), Target(), calibration(x), tmp_path)
+    reference = ReferenceEvaluator(str(lowered.path))
+    (given,) = reference.run(None, {reference.input_names[0]: x.numpy()})
+    assert (given == 0.0).all()
