@@ -115,6 +115,7 @@ def _own(
         )
 
 
+_BFLOAT16 = [name for name in AUTOMATIC_BACKENDS if name in BFLOAT16_BACKENDS]
 OURS = (
     *_own("burnish", "static int8", "int8", Quantize(), _ALL - {"recurrent"}),
     *_own("burnish-dynamic", "dynamic int8", "int8", Quantize(activations="dynamic"), _WITH_PRODUCTS),
@@ -123,7 +124,7 @@ OURS = (
         "bfloat16",
         "float",
         Quantize(weights="bfloat16"),
-        backends=[name for name in AUTOMATIC_BACKENDS if name in BFLOAT16_BACKENDS],
+        backends=_BFLOAT16,
     ),
     *_own(
         "burnish-int8-bfloat16",
@@ -131,7 +132,7 @@ OURS = (
         "int8",
         Quantize(rest="bfloat16"),
         _ALL - {"recurrent"},
-        [name for name in AUTOMATIC_BACKENDS if name in BFLOAT16_BACKENDS],
+        _BFLOAT16,
     ),
     *_own("burnish-as-is", "as it is", "float", None),
 )

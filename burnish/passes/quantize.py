@@ -108,7 +108,7 @@ class Quantize(PassSettings):
     @property
     def half(self) -> Half | None:
         """The half precision that the program computes in, wholly or beside int8; `None`: in none."""
-        asked = self.rest if self.weights not in _HALVES else self.weights
+        asked = self.weights if self.weights in _HALVES else self.rest
         return None if asked == "float32" else cast(Half, asked)
 
     def group_of(self, bits: int) -> int | None:

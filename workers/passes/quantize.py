@@ -16,7 +16,7 @@ from workers.graphs.rounded_forms import find_rounded
 from workers.isa import isa, saturates_int8
 from workers.passes.base import Applied, Pass, PassContext
 from workers.passes.mixed_bits import Choice, Weighed, choose_bits
-from workers.passes.quantize_half import float32_weights, half_reasons, quantize_half
+from workers.passes.quantize_half import HALVES, float32_weights, half_reasons, quantize_half
 from workers.passes.quantize_layers import Layer, find_layers, kind_for, named_kind
 from workers.passes.quantize_static import quantize_static, static_reason
 from workers.passes.quantize_weights import quantize_weights
@@ -24,7 +24,6 @@ from workers.passes.quantize_weights import quantize_weights
 __all__ = ["QuantizePass"]
 
 _FORMS = torch.ops.quantized_decomposed
-_HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class QuantizePass(Pass[Quantize]):
@@ -53,7 +52,7 @@ class QuantizePass(Pass[Quantize]):
         assert isinstance(module, GraphModule)
         if _already(module):
             return []
-        if settings.weights in _HALVES:
+        if settings.weights in HALVES:
             return half_reasons(module, settings)
         if any(_reason(layer, settings) is None for layer in find_layers(module)):
             return half_reasons(module, settings) if settings.half else []
@@ -73,7 +72,7 @@ class QuantizePass(Pass[Quantize]):
         if why := " ".join(self.requires(program, settings)) or _already(module):
             return Applied(program, changed=False, reason=why)
         layers = find_layers(module)
-        if settings.weights in _HALVES:
+        if settings.weights in HALVES:
             made, treated, reasons = quantize_half(program, settings, context)
         else:
             made, treated, reasons = _in_stages(program, layers, settings, context)
@@ -169,7 +168,7 @@ def _already(module: GraphModule) -> str | None:
     if find_rounded(module):
         return "The model is quantized already, and stays as it is."
     stored = (node.meta.get("val") for node in module.graph.nodes if node.op == "get_attr")
-    halves = (each.dtype for each in stored if isinstance(each, torch.Tensor) and each.dtype in _HALVES.values())
+    halves = (each.dtype for each in stored if isinstance(each, torch.Tensor) and each.dtype in HALVES.values())
     half = next(halves, None)
     if half is None or any(float32_weights(module, layer) for layer in find_layers(module)):
         return None

@@ -23,9 +23,9 @@ from workers.passes.calibration import batches
 from workers.passes.quantize_layers import Layer, find_layers, named_kind
 from workers.passes.weight_forms import ratio_db
 
-__all__ = ["float32_weights", "half_reasons", "quantize_half"]
+__all__ = ["HALVES", "float32_weights", "half_reasons", "quantize_half"]
 
-_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def half_reasons(module: GraphModule, settings: Quantize) -> list[str]:
@@ -109,7 +109,7 @@ def _dtype(settings: Quantize) -> torch.dtype:
             "`quantize` was to convert to half precision and was not told to which.",
             cure="Report it with the recipe that led here.",
         )
-    return _TYPES[settings.half]
+    return HALVES[settings.half]
 
 
 def _computes_in(layer: Layer, dtype: torch.dtype) -> bool:

@@ -21,7 +21,11 @@ def test_a_model_without_weights_is_refused_for_half_precision_too() -> None:
     assert "Leave `quantize` out" in reason
 
 
-def test_control_flow_is_refused_for_half_precision_with_a_cure() -> None:
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [(Quantize(weights="float16"), "Use integer weights"), (Quantize(rest="bfloat16"), "Leave `rest` out")],
+)
+def test_control_flow_is_refused_for_half_precision_with_a_cure(settings: Quantize, cure: str) -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -33,8 +37,8 @@ def test_control_flow_is_refused_for_half_precision_with_a_cure() -> None:
 
     with torch.no_grad():
         program = torch.export.export(Branching(), (torch.randn(3, 4),))
-    (reason,) = QuantizePass().requires(program, Quantize(weights="float16"))
-    assert "Use integer weights" in reason
+    (reason,) = QuantizePass().requires(program, settings)
+    assert cure in reason
 
 
 def test_a_weight_beyond_float16_stays_float32() -> None:

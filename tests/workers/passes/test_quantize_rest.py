@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from burnish.passes import Quantize
 from burnish.recipe import Target
 from tests import models
 from tests.workers.backends.test_openvino import config, expected, kernels, lower, run
@@ -18,7 +17,6 @@ from tests.workers.quantized import THIRD_PARTY, calibration, export, quantize, 
 from workers.backends.inductor import Inductor
 from workers.backends.onnxruntime import OnnxRuntime
 from workers.passes.base import Applied
-from workers.passes.quantize import QuantizePass
 from workers.standalone import load_inductor, load_onnxruntime
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in THIRD_PARTY]
@@ -89,22 +87,6 @@ def test_a_convolutional_network_that_is_int8_throughout_is_the_same_program() -
     assert [str(node.target) for node in plain.graph.nodes if node.op == "call_function"] == [
         str(node.target) for node in rest.graph.nodes if node.op == "call_function"
     ]
-
-
-def test_control_flow_is_refused_beside_int8_with_a_cure() -> None:
-    class Branching(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = nn.Linear(4, 4)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y = self.linear(x)
-            return torch.cond(y.sum() > 0, lambda z: z.sin(), lambda z: z.cos(), (y,))  # type: ignore[no-any-return]
-
-    with torch.no_grad():
-        program = torch.export.export(Branching(), (torch.randn(3, 4),))
-    (reason,) = QuantizePass().requires(program, Quantize(rest="bfloat16"))
-    assert "Leave `rest` out" in reason
 
 
 def test_openvino_computes_in_int8_and_is_told_to_compute_the_rest_in_bfloat16(tmp_path: Path) -> None:
